@@ -1,0 +1,179 @@
+use super::*;
+use crate::domain::position::{HoldMode, MarginMode};
+use crate::domain::symbol::Product;
+use proptest::prelude::*;
+
+const BTC: SymbolId = SymbolId(0);
+const ETH: SymbolId = SymbolId(1);
+const ALL: Coverage = Coverage::Complete { product: Some(Product::UsdtFutures) };
+
+fn book() -> PositionBook {
+    PositionBook::new(Arc::new(Symbols::usdt(["BTCUSDT", "ETHUSDT"])), 0)
+}
+
+fn row(symbol: SymbolId, side: HoldSide, size: i64, entry: i64) -> Position {
+    Position {
+        symbol,
+        side,
+        size: Decimal::new(size, 3),
+        available: None,
+        entry_price: Decimal::new(entry, 0),
+        mark_price: None,
+        unrealised_pnl: None,
+        leverage: Decimal::TEN,
+        margin_mode: MarginMode::Crossed,
+        hold_mode: HoldMode::OneWay,
+        margin: None,
+        liquidation_price: None,
+        break_even_price: None,
+        total_fee: None,
+        update_time_ms: 1,
+    }
+}
+
+fn say(at: i64, coverage: Coverage, rows: Vec<Position>) -> PositionStatement {
+    PositionStatement { coverage, exchange_time_ms: at, rows }
+}
+
+fn open_book() -> PositionBook {
+    let mut book = book();
+    let outcome = book.apply(&say(100, ALL, vec![row(BTC, HoldSide::Long, 3, 60_000)]), Origin::Socket, 1, 100);
+    assert!(outcome.accepted.iter().any(|p| p.symbol == BTC && matches!(p.holding, Holding::Open(_))));
+    book
+}
+
+fn is_flat(book: &PositionBook) -> bool {
+    book.holding(BTC, HoldSide::Long) == Some(Holding::Flat)
+}
+
+#[test]
+fn an_empty_snapshot_alone_is_not_flat_and_asks_for_a_witness() {
+    let mut book = open_book();
+    let outcome = book.apply(&say(200, ALL, vec![]), Origin::Socket, 1, 200);
+    assert!(!is_flat(&book));
+    assert!(outcome.suspicions.contains(&BTC));
+    let outcome = book.apply(&say(250, ALL, vec![]), Origin::Rest, 0, 260);
+    assert!(is_flat(&book), "socket and REST agree");
+    assert!(outcome.accepted.iter().any(|p| p.symbol == BTC && p.side == HoldSide::Long && p.holding == Holding::Flat));
+}
+
+#[test]
+fn a_phantom_empty_snapshot_is_contradicted_by_rest() {
+    let mut book = open_book();
+    book.apply(&say(200, ALL, vec![]), Origin::Socket, 1, 200);
+    let outcome = book.apply(&say(250, ALL, vec![row(BTC, HoldSide::Long, 3, 60_000)]), Origin::Rest, 0, 260);
+    assert!(!is_flat(&book));
+    assert_eq!(outcome.refused.iter().filter(|r| r.refusal == Refusal::FlatContradicted).count(), 1);
+    book.apply(&say(300, ALL, vec![]), Origin::Rest, 0, 300);
+    assert!(!is_flat(&book), "the contradicted word does not witness any more");
+}
+
+#[test]
+fn one_empty_rest_answer_after_a_push_needs_a_second_read() {
+    let mut book = open_book();
+    let outcome = book.apply(&say(200, ALL, vec![]), Origin::Rest, 0, 200);
+    assert!(!is_flat(&book) && outcome.suspicions.contains(&BTC));
+    book.apply(&say(200, ALL, vec![]), Origin::Rest, 0, 210);
+    assert!(!is_flat(&book), "the same answer twice is one witness");
+    book.apply(&say(320, ALL, vec![]), Origin::Rest, 0, 330);
+    assert!(is_flat(&book));
+}
+
+#[test]
+fn a_witness_waits_only_so_long() {
+    let cases = [("in time", WITNESS_MS, true), ("too late", WITNESS_MS + 1, false)];
+    for (name, wait_ms, expected) in cases {
+        let mut book = open_book();
+        book.apply(&say(200, ALL, vec![]), Origin::Socket, 1, 200);
+        book.apply(&say(200 + wait_ms, ALL, vec![]), Origin::Rest, 0, 200 + wait_ms);
+        assert_eq!(is_flat(&book), expected, "case: {name}");
+    }
+}
+
+#[test]
+fn a_late_rest_answer_says_nothing_about_now() {
+    let mut book = open_book();
+    let outcome = book.apply(&say(99, ALL, vec![]), Origin::Rest, 0, 120);
+    assert!(outcome.accepted.iter().all(|p| !(p.symbol == BTC && p.side == HoldSide::Long)));
+    assert!(!outcome.suspicions.contains(&BTC) || !is_flat(&book));
+    let outcome = book.apply(&say(99, ALL, vec![row(BTC, HoldSide::Long, 9, 60_000)]), Origin::Rest, 0, 120);
+    assert!(outcome.accepted.iter().all(|p| p.symbol != BTC || p.side != HoldSide::Long));
+    assert!(matches!(book.holding(BTC, HoldSide::Long), Some(Holding::Open(p)) if p.size == Decimal::new(3, 3)));
+}
+
+#[test]
+fn an_update_says_nothing_about_what_it_does_not_name() {
+    let mut book = open_book();
+    book.apply(&say(200, Coverage::Partial, vec![row(ETH, HoldSide::Short, 5, 3_000)]), Origin::Socket, 1, 200);
+    assert!(matches!(book.holding(BTC, HoldSide::Long), Some(Holding::Open(_))));
+    let ended = say(300, Coverage::Partial, vec![row(BTC, HoldSide::Long, 0, 0)]);
+    book.apply(&ended, Origin::Socket, 1, 300);
+    assert!(!is_flat(&book), "an ended row waits for its witness too");
+    book.apply(&say(310, ALL, vec![row(ETH, HoldSide::Short, 5, 3_000)]), Origin::Rest, 0, 320);
+    assert!(is_flat(&book));
+}
+
+#[test]
+fn a_snapshot_of_another_product_leaves_ours_alone() {
+    let mut book = open_book();
+    let coins = Coverage::Complete { product: Some(Product::CoinFutures) };
+    for at in [200, 300, 400] {
+        let outcome = book.apply(&say(at, coins, vec![]), Origin::Rest, 0, at);
+        assert_eq!(outcome, Outcome::default());
+    }
+    assert!(!is_flat(&book));
+}
+
+#[test]
+fn older_statements_of_a_connection_are_refused_and_a_new_connection_begins_anew() {
+    let mut book = open_book();
+    let outcome = book.apply(&say(99, ALL, vec![row(BTC, HoldSide::Long, 9, 60_000)]), Origin::Socket, 1, 130);
+    assert_eq!(outcome.refused[0].refusal, Refusal::Regressed);
+    let outcome = book.apply(&say(150, ALL, vec![row(BTC, HoldSide::Long, 9, 60_000)]), Origin::Socket, 2, 160);
+    assert!(outcome.refused.is_empty());
+}
+
+#[test]
+fn rows_that_cannot_be_true_are_refused_and_are_not_absence() {
+    let cases = [
+        ("no entry price", row(BTC, HoldSide::Long, 3, 0), Refusal::NoEntryPrice),
+        ("negative size", row(BTC, HoldSide::Long, -3, 60_000), Refusal::OutOfRange),
+        ("no leverage", Position { leverage: Decimal::ZERO, ..row(BTC, HoldSide::Long, 3, 60_000) }, Refusal::BadField),
+    ];
+    for (name, bad, expected) in cases {
+        let mut book = open_book();
+        for (origin, at) in [(Origin::Socket, 200), (Origin::Rest, 300), (Origin::Rest, 400)] {
+            let outcome = book.apply(&say(at, ALL, vec![bad]), origin, 1, at);
+            assert_eq!(outcome.refused[0].refusal, expected, "case: {name}");
+        }
+        assert!(!is_flat(&book), "case: {name}");
+    }
+}
+
+#[test]
+fn an_unchanged_position_is_proved_again_without_a_new_number() {
+    let mut book = open_book();
+    let again = book.apply(&say(900, ALL, vec![row(BTC, HoldSide::Long, 3, 60_000)]), Origin::Rest, 0, 950);
+    let picture = again.accepted.iter().find(|p| p.symbol == BTC && p.side == HoldSide::Long).expect("proved");
+    assert_eq!((picture.seq, picture.verified_ms, picture.update_time_ms), (1, 950, 1));
+}
+
+proptest! {
+    /// However words arrive, a side never becomes flat while the newest word that it is open is newer than both witnesses.
+    #[test]
+    fn flat_needs_two_witnesses_after_the_last_open_word(
+        words in prop::collection::vec((any::<bool>(), any::<bool>(), 0_i64..40), 1..60)
+    ) {
+        let mut book = open_book();
+        let (mut now, mut flat_words, mut last_rest_flat) = (1_000_i64, 0, i64::MIN);
+        for (rest, open, lag) in words {
+            now += 50;
+            let (origin, at) = if rest { (Origin::Rest, now - lag) } else { (Origin::Socket, now) };
+            let rows = if open { vec![row(BTC, HoldSide::Long, 3, 60_000)] } else { vec![] };
+            book.apply(&say(at, ALL, rows), origin, 1, now);
+            if open { flat_words = 0; } else { flat_words += 1; if rest { last_rest_flat = now; } }
+            if flat_words < 2 { prop_assert!(open || !is_flat(&book) ); }
+            if is_flat(&book) { prop_assert!(last_rest_flat > i64::MIN, "never flat without REST"); }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! trapline: a supervised daemon between a crypto exchange and the programs that read Redis.
+//!
+//! The map of the crate, from the inside out; a layer knows only those above it in this list.
+//!
+//! * [`domain`]: pure rules and values. No actor, no socket, no clock, no wire word: a rule is told the time.
+//! * `exchange`: the exchange's wire, turned into domain values at the door. One folder per exchange.
+//! * `store`: domain values turned into Redis keys; the key table; the connection; the spool of events.
+//! * `supervise`: mailboxes that outlive their actors, restarts, budgets, the journal.
+//! * `actors`: one room a file: messages, state, handler, card.
+//! * `topology`: the whole daemon on one screen.
+//! * `venue`: the built-in exchange, a product of its own that speaks the real protocol.
+//! * `cli`: the command line; `config`: every setting, once.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+#[cfg(panic = "abort")]
+compile_error!("supervision catches panics: build trapline with panic = \"unwind\"");
+
+pub mod clock;
+pub mod domain;
+pub mod error;
+pub mod tape;
