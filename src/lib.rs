@@ -5,7 +5,7 @@
 //! * [`domain`]: pure rules and values. No actor, no socket, no clock, no wire word: a rule is told the time.
 //! * `exchange`: the exchange's wire, turned into domain values at the door. One folder per exchange.
 //! * `store`: domain values turned into Redis keys; the key table; the connection; the spool of events.
-//! * `supervise`: mailboxes that outlive their actors, restarts, budgets, the journal.
+//! * [`supervise`]: mailboxes that outlive their actors, restarts, budgets, the journal.
 //! * `actors`: one room a file: messages, state, handler, card.
 //! * `topology`: the whole daemon on one screen.
 //! * `venue`: the built-in exchange, a product of its own that speaks the real protocol.
@@ -19,4 +19,6 @@ compile_error!("supervision catches panics: build trapline with panic = \"unwind
 pub mod clock;
 pub mod domain;
 pub mod error;
+#[allow(clippy::disallowed_methods, reason = "pokes are one message at most, and only supervision may end the process")]
+pub mod supervise;
 pub mod tape;

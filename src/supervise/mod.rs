@@ -1,0 +1,49 @@
+//! Supervision: mailboxes that outlive their rooms, restarts, budgets, the journal.
+//!
+//! * [`Card`], [`Message`], [`Room`], [`Cx`]: what the author of a room sees.
+//! * `mailbox`, `slot`, `queue`: the cell of a room; one lock makes every step of a message linear.
+//! * `shell`: one incarnation, an actix actor on the room's arbiter. `incarnation`: what dies with it.
+//! * `policy`: what is decided, pure. `supervisor`: carries it out. `watchdog`: sees what hangs.
+//! * `journal`, `quarantine`: what can be read afterwards. `answers`: what people ask of it.
+
+pub mod answers;
+mod bell;
+mod card;
+mod cell;
+mod crash;
+mod cx;
+mod fence;
+mod incarnation;
+pub mod journal;
+mod mailbox;
+mod message;
+mod outgoing;
+mod panic_hook;
+mod policy;
+mod port;
+mod quarantine;
+mod queue;
+mod room;
+mod running;
+mod shared;
+mod shell;
+mod slot;
+mod status;
+mod supervisor;
+#[cfg(test)]
+mod testing;
+mod tree;
+mod waiters;
+mod watchdog;
+
+pub use card::{Card, Overflow, Restart};
+pub use cx::{Cx, Gate, Myself, Progress, SENDS_PER_CALL, TaskHandle};
+pub use journal::Journal;
+pub use message::Message;
+pub use policy::{Budgets, Strategy};
+pub use port::{Port, SendError};
+pub use quarantine::{QUARANTINE_CAPACITY, Quarantine, QuarantineText, Quarantined, read_quarantine};
+pub use room::{Birth, DeathCause, Factory, Fault, Room};
+pub use running::{Command, CommandError, Leftovers, Running};
+pub use status::{HandleTimes, RoomState, RoomStatus};
+pub use tree::{GroupId, Tree, TreeConfig};

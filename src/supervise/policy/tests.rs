@@ -1,0 +1,264 @@
+//! The policy against a world that obeys it, driven by seeded sequences.
+
+use proptest::prelude::*;
+
+use super::{
+    Backoff, Budgets, Class, Death, Decision, Duration, Event, Fate, InHand, Policy, ROOT_ESCALATIONS, ROOT_WITHIN_MS,
+    Restart, Strategy,
+};
+
+const RULE: Backoff =
+    Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5), stable_after: Duration::from_secs(30) };
+
+/// Rooms that do what the policy says, and timers that it asked for.
+struct World {
+    policy: Policy,
+    alive: Vec<Option<u64>>,
+    last_epoch: Vec<u64>,
+    ended: Vec<bool>,
+    timers: Vec<(u64, Event)>,
+    now_ms: u64,
+    escalations: u32,
+    gave_up: bool,
+    log: Vec<Decision>,
+}
+
+impl World {
+    fn new(strategy: Strategy, restarts: &[Restart], seed: u64) -> Self {
+        let mut policy = Policy::new(RULE, seed);
+        let group = policy.add_group(strategy, Budgets::default());
+        for restart in restarts {
+            policy.add_room(group, *restart, 2);
+        }
+        let n = restarts.len();
+        let mut world = Self {
+            policy,
+            alive: vec![None; n],
+            last_epoch: vec![0; n],
+            ended: vec![false; n],
+            timers: Vec::new(),
+            now_ms: 0,
+            escalations: 0,
+            gave_up: false,
+            log: Vec::new(),
+        };
+        world.tell(Event::Boot);
+        world
+    }
+
+    /// Obeys; births succeed at once, stops are answered at once.
+    fn tell(&mut self, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let settles = matches!(event, Event::Died(death) if death.in_hand != InHand::Nothing);
+            let decisions = self.policy.decide(event, self.now_ms);
+            let settled = decisions.iter().filter(|d| matches!(d, Decision::Settle { .. })).count();
+            assert_eq!(settled, usize::from(settles), "a message in hand is settled once: {event:?} {decisions:?}");
+            for decision in decisions {
+                self.log.push(decision);
+                match decision {
+                    Decision::Start { room, epoch } => {
+                        assert_eq!(self.alive[room], None, "room {room} started twice");
+                        assert_eq!(epoch, self.last_epoch[room] + 1);
+                        assert!(!self.gave_up, "a start after giving up");
+                        self.alive[room] = Some(epoch);
+                        self.last_epoch[room] = epoch;
+                        self.ended[room] = false;
+                        events.insert(0, Event::Born { room, epoch });
+                    }
+                    Decision::Stop { room } => {
+                        let epoch = self.alive[room].take().expect("only the living are stopped");
+                        events.insert(0, Event::Died(death(room, epoch, Class::Stopped, InHand::Nothing)));
+                    }
+                    Decision::Wait { room, epoch, delay } => self.after(delay, Event::Due { room, epoch }),
+                    Decision::WaitGroup { group, wave, delay } => self.after(delay, Event::GroupDue { group, wave }),
+                    Decision::Escalate { .. } => self.escalations += 1,
+                    Decision::GiveUp => self.gave_up = true,
+                    Decision::Ended { room } => self.ended[room] = true,
+                    Decision::Settle { .. } | Decision::GroupStopped { .. } => {}
+                }
+            }
+        }
+    }
+
+    fn after(&mut self, delay: Duration, event: Event) {
+        assert!(delay <= RULE.cap);
+        self.timers.push((self.now_ms + u64::try_from(delay.as_millis()).expect("short") + 1, event));
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let until = self.now_ms + ms;
+        while let Some(next) = (0..self.timers.len()).min_by_key(|i| self.timers[*i].0) {
+            if self.timers[next].0 > until {
+                break;
+            }
+            let (at, event) = self.timers.swap_remove(next);
+            self.now_ms = self.now_ms.max(at);
+            self.tell(event);
+        }
+        self.now_ms = until;
+    }
+
+    fn kill(&mut self, room: usize, class: Class, in_hand: InHand, progressed: bool) {
+        if let Some(epoch) = self.alive[room].take() {
+            self.tell(Event::Died(Death { progressed, ..death(room, epoch, class, in_hand) }));
+        }
+    }
+}
+
+fn death(room: usize, epoch: u64, class: Class, in_hand: InHand) -> Death {
+    Death { room, epoch, class, in_hand, progressed: false, lived: Duration::from_secs(1) }
+}
+
+fn any_death() -> impl proptest::strategy::Strategy<Value = (usize, Class, InHand, bool, u64)> {
+    let class = prop_oneof![
+        Just(Class::Panic),
+        Just(Class::Retry),
+        Just(Class::Poison),
+        Just(Class::Hang),
+        Just(Class::Aside),
+        Just(Class::Birth),
+        Just(Class::Finished),
+        Just(Class::Fatal),
+    ];
+    let in_hand = prop_oneof![
+        Just(InHand::Nothing),
+        Just(InHand::Data { attempts: 0 }),
+        Just(InHand::Data { attempts: 1 }),
+        Just(InHand::Inner)
+    ];
+    (0..4_usize, class, in_hand, any::<bool>(), 0..3_000_u64)
+}
+
+fn any_strategy() -> impl proptest::strategy::Strategy<Value = Strategy> {
+    prop_oneof![Just(Strategy::OneForOne), Just(Strategy::RestForOne), Just(Strategy::OneForAll)]
+}
+
+const TYPES: [Restart; 4] = [Restart::Permanent, Restart::Transient, Restart::Permanent, Restart::Temporary];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// The world's own assertions hold (starts, stops, epochs, settlements), and in the end everyone is back who
+    /// should be.
+    #[test]
+    fn whoever_should_live_lives_when_the_storm_is_over(
+        strategy in any_strategy(),
+        deaths in prop::collection::vec(any_death(), 0..80),
+        seed: u64,
+    ) {
+        let mut world = World::new(strategy, &TYPES, seed);
+        for (room, class, in_hand, progressed, pause_ms) in deaths {
+            world.kill(room, class, in_hand, progressed);
+            world.pass(pause_ms);
+        }
+        world.pass(100_000);
+        for (room, restart) in TYPES.into_iter().enumerate() {
+            let lives = world.alive[room].is_some();
+            prop_assert_eq!(lives, !world.ended[room] && !world.gave_up, "room {}", room);
+            prop_assert!(restart != Restart::Permanent || !world.ended[room]);
+        }
+    }
+
+    #[test]
+    fn the_same_seed_decides_the_same(
+        strategy in any_strategy(),
+        deaths in prop::collection::vec(any_death(), 0..40),
+        seed: u64,
+    ) {
+        let run = || {
+            let mut world = World::new(strategy, &TYPES, seed);
+            for (room, class, in_hand, progressed, pause_ms) in &deaths {
+                world.kill(*room, *class, *in_hand, *progressed);
+                world.pass(*pause_ms);
+            }
+            world.log
+        };
+        prop_assert_eq!(run(), run());
+    }
+
+    /// Escalation happens exactly when a simple recount of both budgets says so.
+    #[test]
+    fn budgets_are_what_a_recount_says(
+        deaths in prop::collection::vec((any::<bool>(), 0..12_000_u64), 1..60),
+        seed: u64,
+    ) {
+        let mut world = World::new(Strategy::OneForOne, &[Restart::Permanent], seed);
+        let (mut times, mut row) = (Vec::<u64>::new(), 0);
+        for (progressed, pause_ms) in deaths {
+            world.pass(6_000 + pause_ms);
+            let before = world.escalations;
+            world.kill(0, Class::Aside, InHand::Nothing, progressed);
+            row = if progressed { 1 } else { row + 1 };
+            times.push(world.now_ms);
+            times.retain(|at| world.now_ms - at < 60_000);
+            let expected = row > 5 || times.len() > 10;
+            prop_assert_eq!(world.escalations > before, expected, "row {} window {:?}", row, times);
+            if expected {
+                times.clear();
+                row = 0;
+            }
+            if world.gave_up {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_stale_death_changes_nothing(epoch in 0..1_000_u64, room in 0..4_usize) {
+        let mut world = World::new(Strategy::OneForAll, &TYPES, 1);
+        prop_assume!(Some(epoch) != world.alive[room]);
+        let decisions = world.policy.decide(Event::Died(death(room, epoch, Class::Panic, InHand::Inner)), 5);
+        prop_assert_eq!(decisions, vec![]);
+    }
+}
+
+#[test]
+fn messages_end_where_the_rules_say() {
+    let first = InHand::Data { attempts: 0 };
+    let last = InHand::Data { attempts: 1 };
+    let cases = [
+        ("first panic", Class::Panic, first, Fate::Back),
+        ("last panic", Class::Panic, last, Fate::Quarantine),
+        ("first hang", Class::Hang, first, Fate::Back),
+        ("last hang", Class::Hang, last, Fate::Quarantine),
+        ("poison at once", Class::Poison, first, Fate::Quarantine),
+        ("retry is not its fault", Class::Retry, last, Fate::BackUncounted),
+        ("fatal is not its fault", Class::Fatal, last, Fate::BackUncounted),
+        ("own message panics", Class::Panic, InHand::Inner, Fate::Quarantine),
+        ("own message retries", Class::Retry, InHand::Inner, Fate::Drop),
+    ];
+    for (name, class, in_hand, expected) in cases {
+        let mut world = World::new(Strategy::OneForOne, &[Restart::Permanent], 1);
+        world.kill(0, class, in_hand, false);
+        assert!(world.log.contains(&Decision::Settle { room: 0, fate: expected }), "case: {name}: {:?}", world.log);
+    }
+}
+
+#[test]
+fn bad_messages_cost_little_but_not_nothing() {
+    let mut world = World::new(Strategy::OneForOne, &[Restart::Permanent], 1);
+    for n in 1..=5_001 {
+        assert_eq!(world.escalations, 0, "after {n}");
+        world.kill(0, Class::Panic, InHand::Data { attempts: 1 }, false);
+    }
+    assert_eq!(world.escalations, 1);
+}
+
+#[test]
+fn the_root_gives_up_after_its_escalations() {
+    let mut world = World::new(Strategy::OneForAll, &TYPES, 1);
+    for n in 1..=ROOT_ESCALATIONS {
+        world.kill(0, Class::Fatal, InHand::Nothing, true);
+        world.pass(10_000);
+        assert!(!world.gave_up && world.alive[0].is_some(), "escalation {n}");
+    }
+    world.kill(0, Class::Fatal, InHand::Nothing, true);
+    assert!(world.gave_up);
+    let mut patient = World::new(Strategy::OneForAll, &TYPES, 1);
+    for _ in 0..20 {
+        patient.kill(0, Class::Fatal, InHand::Nothing, true);
+        patient.pass(ROOT_WITHIN_MS / 2);
+    }
+    assert!(!patient.gave_up, "rare escalations are lived with");
+}

@@ -1,0 +1,9 @@
+//! The promises of supervision, on real arbiters. Each waits for a condition, with a generous deadline.
+
+mod deaths;
+mod groups;
+mod mailboxes;
+mod quarantine;
+mod rooms;
+mod tasks;
+mod threads;

@@ -1,0 +1,43 @@
+//! Rooms that share a thread.
+
+use std::time::Duration;
+
+use trapline::supervise::{Budgets, Card, Strategy, Tree};
+
+use crate::rooms::*;
+
+#[actix_rt::test]
+async fn rooms_on_one_thread_panic_alone_and_hang_together() {
+    let (a, b, other) = (Seen::default(), Seen::default(), Seen::default());
+    let mut tree = Tree::new(config());
+    let group = tree.group("g", Strategy::OneForOne, Budgets::default());
+    let (card_a, card_b, card_other) =
+        (Card { deadline: Duration::from_millis(400), ..card("a") }, card("b"), card("c"));
+    let (port_a, port_b, port_other) = (tree.port(&card_a), tree.port(&card_b), tree.port(&card_other));
+    tree.room(group, card_a, port_a.clone(), worker("a", &a, Some(port_b.clone())));
+    tree.room(group, card_other, port_other.clone(), worker("c", &other, None));
+    tree.room(group, card_b, port_b.clone(), worker("b", &b, None));
+    tree.share_thread(&["a", "b"]);
+    let running = tree.start();
+    for msg in [Job::Number(1), Job::Panic, Job::Number(2)] {
+        port_a.send(msg).await.expect("sent");
+    }
+    until("both numbers", || b.numbers() == [1, 2]).await;
+    assert_eq!((a.births().len(), b.births().len()), (2, 1), "a panic is a room's own");
+    port_a.send(Job::Sleep(2_000)).await.expect("sent");
+    port_a.send(Job::Number(3)).await.expect("sent");
+    port_b.send(Job::Number(4)).await.expect("sent");
+    until("what waited for both", || b.numbers().contains(&3) && b.numbers().contains(&4)).await;
+    assert!(!a.numbers().contains(&BAD), "before the handler returned");
+    assert_eq!((a.births().len(), b.births().len(), other.births().len()), (3, 2, 1));
+    assert_eq!(running.zombies(), 1, "one thread was given up");
+    until("the zombie came back", || running.zombies() == 0 && a.numbers().contains(&BAD)).await;
+    assert!(!b.numbers().contains(&BAD), "what the zombie sent went nowhere");
+    assert_eq!(status(&running, "b").restarts, vec![("hang", 1)]);
+    for room in running.observe() {
+        assert_balanced(&room);
+    }
+    port_a.send(Job::Number(5)).await.expect("sent");
+    until("the new thread works", || b.numbers().contains(&5)).await;
+    assert!(running.stop(&[], PATIENCE).await.is_empty());
+}
