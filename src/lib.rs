@@ -3,7 +3,7 @@
 //! The map of the crate, from the inside out; a layer knows only those above it in this list.
 //!
 //! * [`domain`]: pure rules and values. No actor, no socket, no clock, no wire word: a rule is told the time.
-//! * `exchange`: the exchange's wire, turned into domain values at the door. One folder per exchange.
+//! * [`exchange`]: the exchange's wire, turned into domain values at the door. One folder per exchange.
 //! * `store`: domain values turned into Redis keys; the key table; the connection; the spool of events.
 //! * [`supervise`]: mailboxes that outlive their actors, restarts, budgets, the journal.
 //! * `actors`: one room a file: messages, state, handler, card.
@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod exchange;
 #[allow(clippy::disallowed_methods, reason = "pokes are one message at most, and only supervision may end the process")]
 pub mod supervise;
 pub mod tape;

@@ -1,0 +1,6 @@
+//! The exchange's wire, turned into domain values at the door.
+
+pub mod bitget;
+pub mod session;
+pub mod skew;
+mod tls;
