@@ -8,7 +8,7 @@
 //! * [`supervise`]: mailboxes that outlive their actors, restarts, budgets, the journal.
 //! * `actors`: one room a file: messages, state, handler, card.
 //! * `topology`: the whole daemon on one screen.
-//! * `venue`: the built-in exchange, a product of its own that speaks the real protocol.
+//! * [`venue`]: the built-in exchange, a product of its own that speaks the real protocol.
 //! * `cli`: the command line; [`config`]: every setting, once.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -24,3 +24,4 @@ pub mod exchange;
 #[allow(clippy::disallowed_methods, reason = "pokes are one message at most, and only supervision may end the process")]
 pub mod supervise;
 pub mod tape;
+pub mod venue;

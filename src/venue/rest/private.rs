@@ -1,0 +1,160 @@
+//! Private REST: positions, balances, fills and orders of the account, in both generations.
+
+use super::Refusal;
+use super::query::Query;
+use crate::domain::position::HoldMode;
+use crate::domain::symbol::Product;
+use crate::venue::account::Account;
+use crate::venue::account::encode::{self, product_named, rest_ok, v2_rest, v3_rest};
+use serde_json::Value;
+
+/// What is answered here; everything else does not exist.
+pub const PATHS: [&str; 22] = [
+    "/api/v2/mix/position/all-position",
+    "/api/v2/mix/position/single-position",
+    "/api/v2/mix/position/history-position",
+    "/api/v2/mix/account/accounts",
+    "/api/v2/mix/account/account",
+    "/api/v2/mix/order/fills",
+    "/api/v2/mix/order/fill-history",
+    "/api/v2/mix/order/detail",
+    "/api/v2/mix/account/bill",
+    "/api/v2/spot/account/assets",
+    "/api/v2/mix/order/orders-pending",
+    "/api/v2/mix/order/orders-history",
+    "/api/v3/account/settings",
+    "/api/v3/account/assets",
+    "/api/v3/position/current-position",
+    "/api/v3/position/history-position",
+    "/api/v3/trade/fills",
+    "/api/v3/trade/unfilled-orders",
+    "/api/v3/trade/history-orders",
+    "/api/v3/trade/order-info",
+    "/api/v3/account/fee-rate",
+    "/api/v3/account/financial-records",
+];
+
+/// The answer to a signed request. `empty` = fault `rest_list_null`: no rows, whatever there is.
+pub fn answer(account: &Account, path: &str, query: &Query, now_ms: i64, empty: bool) -> Result<String, Refusal> {
+    let key = if path.starts_with("/api/v2/") { "productType" } else { "category" };
+    let product = || -> Result<Product, Refusal> {
+        query.get(key).and_then(product_named).ok_or_else(|| Refusal::parameter(key))
+    };
+    // Clients ask for everything by naming no product; this account has one.
+    let any_product = || if query.get(key).is_some() { product() } else { Ok(account.product()) };
+    let symbol = query.get("symbol").map(str::to_uppercase);
+    let symbol = symbol.as_deref();
+    let page = page(query);
+    if empty && let Some(data) = no_rows(path) {
+        return Ok(rest_ok(data, now_ms));
+    }
+    Ok(match path {
+        "/api/v2/mix/position/all-position" => v2_rest::positions(account, product()?, None, now_ms),
+        "/api/v2/mix/position/single-position" => {
+            let symbol = symbol.ok_or_else(|| Refusal::parameter("symbol"))?;
+            v2_rest::positions(account, product()?, Some(symbol), now_ms)
+        }
+        "/api/v2/mix/position/history-position" => v2_rest::history_position(account, any_product()?, &page, now_ms),
+        "/api/v2/mix/account/accounts" => v2_rest::accounts(account, product()?, now_ms),
+        "/api/v2/mix/account/account" => v2_rest::account(account, now_ms),
+        "/api/v2/mix/order/fills" | "/api/v2/mix/order/fill-history" => {
+            v2_rest::fills(account, product()?, &page, now_ms)
+        }
+        "/api/v2/mix/order/orders-pending" => v2_rest::orders_pending(account, product()?, &page, now_ms),
+        "/api/v2/mix/order/orders-history" => v2_rest::orders_history(account, product()?, &page, now_ms),
+        "/api/v2/mix/order/detail" => one_order(query, "/data/entrustedList", account, now_ms)?,
+        "/api/v2/mix/account/bill" => rest_ok(r#"{"bills":[],"endId":""}"#, now_ms),
+        "/api/v2/spot/account/assets" => rest_ok("[]", now_ms),
+        "/api/v3/account/fee-rate" => rest_ok(r#"{"makerFeeRate":"0.0002","takerFeeRate":"0.0006"}"#, now_ms),
+        "/api/v3/account/financial-records" => rest_ok(r#"{"list":null,"cursor":null}"#, now_ms),
+        "/api/v3/trade/order-info" => one_order(query, "/data/list", account, now_ms)?,
+        "/api/v3/account/settings" => rest_ok(&settings(account), now_ms),
+        "/api/v3/account/assets" => v3_rest::assets(account, now_ms),
+        "/api/v3/position/current-position" => v3_rest::current_position(account, product()?, symbol, now_ms),
+        "/api/v3/position/history-position" => v3_rest::history_position(account, any_product()?, &page, now_ms),
+        "/api/v3/trade/fills" => v3_rest::fills(account, any_product()?, &page, now_ms),
+        "/api/v3/trade/unfilled-orders" => v3_rest::unfilled_orders(account, any_product()?, &page, now_ms),
+        "/api/v3/trade/history-orders" => v3_rest::history_orders(account, any_product()?, &page, now_ms),
+        _ => return Err(Refusal { status: 404, ..Refusal::new("40404", "Request URL NOT FOUND") }),
+    })
+}
+
+/// The order of an `orderId` or `clientOid`, waiting or finished, as one row.
+fn one_order(query: &Query, rows: &str, account: &Account, now_ms: i64) -> Result<String, Refusal> {
+    let wanted = |key: &str| query.get(key).map(str::to_owned);
+    let (id, client_id) = (wanted("orderId"), wanted("clientOid"));
+    if id.is_none() && client_id.is_none() {
+        return Err(Refusal::parameter("orderId"));
+    }
+    let (product, all) = (account.product(), encode::Query { order_id: page(query).order_id, ..Default::default() });
+    let pages = if rows.ends_with("entrustedList") {
+        [
+            v2_rest::orders_pending(account, product, &all, now_ms),
+            v2_rest::orders_history(account, product, &all, now_ms),
+        ]
+    } else {
+        [
+            v3_rest::unfilled_orders(account, product, &all, now_ms),
+            v3_rest::history_orders(account, product, &all, now_ms),
+        ]
+    };
+    let fits = |row: &&Value| {
+        id.as_ref().is_none_or(|id| row["orderId"] == *id)
+            && client_id.as_ref().is_none_or(|id| row["clientOid"] == *id)
+    };
+    let pages = pages.iter().filter_map(|page| serde_json::from_str::<Value>(page).ok());
+    let found = pages.into_iter().find_map(|page| page.pointer(rows)?.as_array()?.iter().find(fits).cloned());
+    match found {
+        Some(mut row) => {
+            if let (Some(status), true) = (row.get("status").cloned(), rows.ends_with("entrustedList")) {
+                // The detail calls it otherwise.
+                row["state"] = status;
+            }
+            Ok(rest_ok(&row.to_string(), now_ms))
+        }
+        None => Err(Refusal::new("40109", "The data of the order cannot be found, please confirm the order number")),
+    }
+}
+
+fn page(query: &Query) -> encode::Query {
+    let number = |key: &str| query.get(key).and_then(|text| text.parse::<i64>().ok());
+    let id = |key: &str| query.get(key).and_then(|text| text.parse::<u64>().ok());
+    encode::Query {
+        symbol: query.get("symbol").map(str::to_uppercase),
+        order_id: id("orderId"),
+        start_ms: number("startTime"),
+        end_ms: number("endTime"),
+        before: id("idLessThan").or_else(|| id("cursor")),
+        limit: query.get("limit").and_then(|text| text.parse().ok()),
+    }
+}
+
+/// What the exchange says when there is nothing: an empty list on v2, `null` on v3.
+fn no_rows(path: &str) -> Option<&'static str> {
+    match path {
+        "/api/v2/mix/position/all-position" | "/api/v2/mix/position/single-position" => Some("[]"),
+        "/api/v2/mix/order/fills" | "/api/v2/mix/order/fill-history" => Some(r#"{"fillList":null,"endId":null}"#),
+        "/api/v2/mix/order/orders-pending" | "/api/v2/mix/order/orders-history" => {
+            Some(r#"{"entrustedList":null,"endId":null}"#)
+        }
+        "/api/v3/position/current-position" => Some(r#"{"list":null}"#),
+        "/api/v3/trade/fills" | "/api/v3/trade/unfilled-orders" | "/api/v3/position/history-position" => {
+            Some(r#"{"list":null,"cursor":null}"#)
+        }
+        _ => None,
+    }
+}
+
+fn settings(account: &Account) -> String {
+    let mode = match account.hold_mode() {
+        HoldMode::OneWay => "one_way_mode",
+        HoldMode::Hedge => "hedge_mode",
+    };
+    format!(
+        concat!(
+            r#"{{"uid":"1000000001","accountMode":"unified","accountLevel":"advanced","assetMode":"union","#,
+            r#""holdMode":"{mode}","stpMode":"none","symbolConfigList":[],"coinConfigList":[]}}"#
+        ),
+        mode = mode
+    )
+}

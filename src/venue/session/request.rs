@@ -1,0 +1,244 @@
+//! What a client says and what becomes of it: login, subscribe, unsubscribe, ping, and the limits on all of them.
+
+use super::replies::{Reject, Voice};
+use super::topics::{self, Listing};
+use super::{Door, login};
+use crate::domain::symbol::Product;
+use crate::venue::config::Generation;
+use crate::venue::core::{Core, Shared};
+use crate::venue::faults::FaultName;
+use crate::venue::firehose::Hose;
+use crate::venue::hub::{ClientId, Feed, Topic};
+use crate::venue::outbox::End;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// One client's side of the protocol.
+pub struct Conversation {
+    shared: Arc<Shared>,
+    id: ClientId,
+    door: Door,
+    connection: String,
+    logged_in: bool,
+    /// Times of the newest messages, for the limit per second.
+    messages: VecDeque<Instant>,
+    /// Times of subscribe requests of the last hour.
+    subscribes: VecDeque<Instant>,
+    hose: Option<Arc<Hose>>,
+}
+
+struct Listed<'a>(&'a Core);
+
+impl Listing for Listed<'_> {
+    fn find(&self, generation: Generation, name: &str) -> Option<(usize, Product)> {
+        let plain = if generation == Generation::V3 { name.strip_suffix("_CM").unwrap_or(name) } else { name };
+        let symbol = *self.0.by_name.get(plain)?;
+        let instrument = &self.0.state(symbol).instrument;
+        (instrument.wire_name(generation) == name).then_some((symbol, instrument.product))
+    }
+}
+
+impl Conversation {
+    pub fn new(shared: Arc<Shared>, id: ClientId, door: Door, hose: Option<Arc<Hose>>) -> Self {
+        // Looks like the real ones: an opaque word that differs per connection.
+        let connection = format!("{:016x}", id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ shared.config.seed);
+        Self {
+            shared,
+            id,
+            door,
+            connection,
+            logged_in: false,
+            messages: VecDeque::new(),
+            subscribes: VecDeque::new(),
+            hose: hose.filter(|_| !door.private),
+        }
+    }
+
+    fn voice(&self, core: &mut Core) -> Voice {
+        Voice {
+            generation: self.door.generation,
+            connection: self.connection.clone(),
+            codes_as_text: core.faults.hit(FaultName::CodeAsString).is_some(),
+        }
+    }
+
+    fn end(&self, core: &Core, end: End) {
+        if let Some(client) = core.hub.clients.get(&self.id) {
+            client.outbox.end(end);
+        }
+    }
+
+    /// A binary message, or text that is no request.
+    pub fn unrecognised(&self) {
+        let shared = Arc::clone(&self.shared);
+        let mut core = shared.core();
+        self.refuse(&mut core, &Reject::Unrecognised, None, None);
+    }
+
+    fn refuse(&self, core: &mut Core, reject: &Reject, arg: Option<&Value>, op: Option<&str>) {
+        let text = self.voice(core).error(reject, arg, op);
+        core.hub.tell(self.id, &text);
+    }
+
+    /// One text message.
+    pub fn text(&mut self, text: &str) {
+        let shared = Arc::clone(&self.shared);
+        let mut core = shared.core();
+        let limits = shared.config.limits;
+        if over(&mut self.messages, limits.messages_per_second, Duration::from_secs(1)) {
+            self.refuse(&mut core, &Reject::TooMany, None, None);
+            self.end(&core, End::FlushThenAbrupt);
+            return;
+        }
+        if text == "ping" {
+            if core.faults.hit(FaultName::DropPong).is_none() {
+                core.hub.tell(self.id, "pong");
+            }
+            return;
+        }
+        let Ok(request) = serde_json::from_str::<Value>(text) else {
+            return self.refuse(&mut core, &Reject::Unrecognised, None, None);
+        };
+        let op = request["op"].as_str().unwrap_or_default();
+        let no_args = Vec::new();
+        let args = request["args"].as_array().unwrap_or(&no_args);
+        match op {
+            "login" => self.login(&mut core, args.first()),
+            "subscribe" | "unsubscribe" => {
+                if text.len() > limits.frame_bytes || args.len() > limits.frame_args {
+                    if self.door.generation == Generation::V2 {
+                        self.refuse(&mut core, &Reject::OverLimit, None, Some(op));
+                    }
+                    self.end(&core, End::FlushThenAbrupt);
+                    return;
+                }
+                if args.is_empty() {
+                    return self.refuse(&mut core, &Reject::BadParameter, None, Some(op));
+                }
+                if op == "subscribe" {
+                    self.subscribe(&mut core, args);
+                } else {
+                    self.unsubscribe(&mut core, args);
+                }
+            }
+            "" => self.refuse(&mut core, &Reject::Unrecognised, None, None),
+            other => self.refuse(&mut core, &Reject::Unrecognised, None, Some(other)),
+        }
+    }
+
+    fn login(&mut self, core: &mut Core, arg: Option<&Value>) {
+        if !self.door.private {
+            return self.refuse(core, &Reject::InvalidOp, None, Some("login"));
+        }
+        const FAULTS: [(FaultName, Reject); 4] = [
+            (FaultName::LoginReject30011, Reject::BadKey),
+            (FaultName::LoginReject30012, Reject::BadPassphrase),
+            (FaultName::LoginReject30014, Reject::Expired),
+            (FaultName::LoginReject30015, Reject::BadSign),
+        ];
+        for (name, reject) in FAULTS {
+            if let Some(spec) = core.faults.hit(name) {
+                let closes = spec.value.as_deref() == Some("close");
+                self.refuse(core, &reject, None, Some("login"));
+                if closes {
+                    self.end(core, End::FlushThenAbrupt);
+                }
+                return;
+            }
+        }
+        let config = &self.shared.config;
+        let now_ms = core.now_ms();
+        match login::check(arg, config.credentials.as_ref(), now_ms, config.limits.signature_window) {
+            Ok(()) => {
+                self.logged_in = true;
+                let text = self.voice(core).logged_in();
+                core.hub.tell(self.id, &text);
+            }
+            Err(reject) => {
+                self.refuse(core, &reject, None, Some("login"));
+                if config.close_on_bad_login {
+                    self.end(core, End::FlushThenAbrupt);
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self, core: &mut Core, args: &[Value]) {
+        let limits = self.shared.config.limits;
+        let too_many = over(&mut self.subscribes, limits.subscribes_per_hour, limits.hour);
+        if too_many || core.faults.hit(FaultName::RateLimit30006).is_some() {
+            return self.refuse(core, &Reject::TooMany, args.first(), Some("subscribe"));
+        }
+        for arg in args {
+            if self.door.private && !self.logged_in {
+                self.refuse(core, &Reject::NotLoggedIn, Some(arg), Some("subscribe"));
+                continue;
+            }
+            if core.faults.hit(FaultName::Subscribe30001).is_some() {
+                self.refuse(core, &Reject::NotThere, Some(arg), Some("subscribe"));
+                continue;
+            }
+            match topics::resolve(self.door, arg, &Listed(core)) {
+                Err(reject) => self.refuse(core, &reject, Some(arg), Some("subscribe")),
+                Ok((topic, echo)) => {
+                    let held = core.hub.clients.get(&self.id).map_or(0, |c| c.topics.len());
+                    if held >= limits.channels {
+                        self.refuse(core, &Reject::OverLimit, Some(arg), Some("subscribe"));
+                        self.end(core, End::FlushThenAbrupt);
+                        return;
+                    }
+                    self.accept(core, topic, &echo);
+                }
+            }
+        }
+        core.subscribed += 1;
+        core.last_subscribe = Some(std::time::Instant::now());
+        self.shared.stirred.notify_waiters();
+    }
+
+    fn accept(&self, core: &mut Core, topic: Topic, echo: &Value) {
+        let ack = self.voice(core).ack("subscribe", echo);
+        core.hub.tell(self.id, &ack);
+        if core.faults.hit(FaultName::AckSilent).is_some() {
+            let silent = Feed::Silent(topic.symbol.unwrap_or(0) as u64);
+            core.hub.listen(self.id, Topic { feed: silent, ..topic });
+            return;
+        }
+        if let (Some(hose), Feed::Ticker, Some(symbol)) = (&self.hose, topic.feed, topic.symbol) {
+            hose.add(symbol, core.state(symbol));
+            return;
+        }
+        core.hub.listen(self.id, topic);
+        core.snapshot(self.id, topic);
+        core.replay_history(self.id, topic);
+    }
+
+    fn unsubscribe(&self, core: &mut Core, args: &[Value]) {
+        for arg in args {
+            match topics::resolve(self.door, arg, &Listed(core)) {
+                Err(reject) => self.refuse(core, &reject, Some(arg), Some("unsubscribe")),
+                Ok((topic, echo)) => {
+                    core.hub.forget(self.id, topic);
+                    let ack = self.voice(core).ack("unsubscribe", &echo);
+                    core.hub.tell(self.id, &ack);
+                }
+            }
+        }
+    }
+}
+
+/// Notes an event now; true when that makes more than `limit` within `span`.
+fn over(times: &mut VecDeque<Instant>, limit: u32, span: Duration) -> bool {
+    let now = Instant::now();
+    while times.front().is_some_and(|at| now.duration_since(*at) >= span) {
+        times.pop_front();
+    }
+    if times.len() >= limit as usize {
+        return true;
+    }
+    times.push_back(now);
+    false
+}

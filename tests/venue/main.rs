@@ -1,0 +1,11 @@
+//! The built-in exchange as a plain client sees it.
+
+mod books;
+mod channels;
+mod client;
+mod faults;
+mod faults_rest;
+mod market;
+mod rest;
+mod scripts;
+mod sessions;
