@@ -4,7 +4,7 @@
 //!
 //! * [`domain`]: pure rules and values. No actor, no socket, no clock, no wire word: a rule is told the time.
 //! * [`exchange`]: the exchange's wire, turned into domain values at the door. One folder per exchange.
-//! * `store`: domain values turned into Redis keys; the key table; the connection; the spool of events.
+//! * [`store`]: domain values turned into Redis keys; the key table; the connection; the spool of events.
 //! * [`supervise`]: mailboxes that outlive their actors, restarts, budgets, the journal.
 //! * `actors`: one room a file: messages, state, handler, card.
 //! * `topology`: the whole daemon on one screen.
@@ -21,6 +21,8 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod exchange;
+pub mod managed_redis;
+pub mod store;
 #[allow(clippy::disallowed_methods, reason = "pokes are one message at most, and only supervision may end the process")]
 pub mod supervise;
 pub mod tape;

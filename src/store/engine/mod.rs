@@ -1,0 +1,245 @@
+//! The writer's engine: one task, one connection, no actor.
+//!
+//! It waits for work on the desk, encodes what waits, sends it, and books the replies in order. Quiet: a value goes
+//! out at once. Busy: at most one flush is on its way, and what comes meanwhile is conflated per key.
+
+mod serve;
+mod settle;
+
+use super::board::{Counts, LinkState};
+use super::class::Class;
+use super::desk::Desk;
+use super::guard::{self, GuardError, TakeOver};
+use super::link::{Link, Target};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serve::Session;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings of the connection and of the guard.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    pub target: Target,
+    /// Daemons with the same instance name write the same keys; only one of them at a time.
+    pub instance: String,
+    pub take_over: TakeOver,
+    pub connect_limit: Duration,
+    /// Twice in a row without a reply for this long and the connection is replaced.
+    pub reply_limit: Duration,
+    /// How often it is checked that nobody emptied Redis or took over.
+    pub audit_every: Duration,
+    /// How often quiet state is written again.
+    pub refresh_every: Duration,
+    /// Keys of a foreign type are renamed to `legacy:<key>:<ms>`.
+    pub migrate: bool,
+    /// Least pause after errors that a person has to mend; lower only in tests.
+    pub slow_retry: Duration,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+impl EngineSettings {
+    pub fn new(target: Target) -> Self {
+        Self {
+            target,
+            instance: "main".to_owned(),
+            take_over: TakeOver::default(),
+            connect_limit: Duration::from_secs(1),
+            reply_limit: Duration::from_millis(500),
+            audit_every: Duration::from_millis(1_000),
+            refresh_every: Duration::from_secs(15),
+            migrate: false,
+            slow_retry: Duration::from_secs(5),
+            seed: 0,
+        }
+    }
+}
+
+/// Why an engine ended for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A newer daemon of this instance has taken over: the process must end with exit code 75.
+    Fenced,
+    /// A newer engine of this process uses the desk.
+    Superseded,
+}
+
+/// Why a session ended; the engine connects again.
+#[derive(Clone, Debug)]
+pub(super) enum Broken {
+    Class(Class, String),
+    End(End),
+}
+
+impl From<super::link::LinkError> for Broken {
+    fn from(error: super::link::LinkError) -> Self {
+        Self::Class(error.class(), error.to_string())
+    }
+}
+
+impl From<GuardError> for Broken {
+    fn from(error: GuardError) -> Self {
+        match error {
+            GuardError::Fenced { ours, newest } => {
+                tracing::error!(ours, newest, "fenced by a newer daemon");
+                Self::End(End::Fenced)
+            }
+            other => Self::Class(other.class(), other.to_string()),
+        }
+    }
+}
+
+/// See the module's text.
+pub struct Engine {
+    desk: Arc<Desk>,
+    settings: EngineSettings,
+    turn: u64,
+    /// Told when the room may take more messages again.
+    on_space: Box<dyn Fn()>,
+    rng: StdRng,
+    failures: u32,
+    last_class: Option<Class>,
+    floors_read: bool,
+}
+
+impl Engine {
+    /// Takes the desk: an engine that used it before ends at its next step.
+    pub fn new(desk: Arc<Desk>, settings: EngineSettings, on_space: Box<dyn Fn()>) -> Self {
+        let turn = desk.begin_turn();
+        desk.wake();
+        let rng = StdRng::seed_from_u64(settings.seed ^ turn);
+        let floors_read = desk.board().epoch() != 0;
+        Self { desk, settings, turn, on_space, rng, failures: 0, last_class: None, floors_read }
+    }
+
+    /// Connects, writes, connects again; ends only when another writer has taken over.
+    pub async fn run(mut self) -> End {
+        loop {
+            if !self.desk.is_turn(self.turn) {
+                return End::Superseded;
+            }
+            match self.session().await {
+                Broken::End(end) => {
+                    self.desk.shelf().connected = false;
+                    if end == End::Fenced {
+                        Counts::add(&self.desk.board().counts.fenced_total, 1);
+                        self.desk.board().set_link(LinkState::Fenced, self.desk.clock.now_ms());
+                    }
+                    return end;
+                }
+                Broken::Class(class, why) => {
+                    if !self.desk.is_turn(self.turn) {
+                        return End::Superseded;
+                    }
+                    self.disconnected(class, &why);
+                    let pause = self.pause(class);
+                    self.idle(pause).await;
+                }
+            }
+        }
+    }
+
+    fn disconnected(&mut self, class: Class, why: &str) {
+        let now_ms = self.desk.clock.now_ms();
+        {
+            let mut shelf = self.desk.shelf();
+            shelf.connected = false;
+            shelf.outstanding = 0;
+            // The newest values stay in their places and are written again after the reconnect.
+            shelf.out.clear();
+        }
+        let state = if class == Class::Config || class == Class::Wait { LinkState::Refused } else { LinkState::Down };
+        self.desk.board().set_link(state, now_ms);
+        if self.last_class.replace(class) != Some(class) {
+            tracing::warn!(target = %self.settings.target, class = class.label(), why, remedy = class.remedy(), "redis lost");
+        }
+        (self.on_space)();
+    }
+
+    /// Waits, while events still go to the spool.
+    async fn idle(&self, pause: Duration) {
+        let until = tokio::time::Instant::now() + pause;
+        while tokio::time::Instant::now() < until && self.desk.is_turn(self.turn) {
+            {
+                let mut outbox = self.desk.outbox();
+                outbox.pump();
+                outbox.report();
+            }
+            if self.desk.has_space() {
+                (self.on_space)();
+            }
+            tokio::time::sleep_until(until.min(tokio::time::Instant::now() + Duration::from_millis(50))).await;
+        }
+    }
+
+    fn pause(&mut self, class: Class) -> Duration {
+        let (least, most) = match class {
+            Class::Config | Class::Route => (self.settings.slow_retry, self.settings.slow_retry * 12),
+            other => other.pause(),
+        };
+        let ceiling = least.saturating_mul(1 << self.failures.min(10)).clamp(least, most.max(least));
+        self.failures += 1;
+        let floor = if class == Class::Config { least } else { Duration::from_millis(5) };
+        floor.max(ceiling.mul_f64(self.rng.random::<f64>()))
+    }
+
+    /// One connection from beginning to end.
+    async fn session(&mut self) -> Broken {
+        let now_ms = self.desk.clock.now_ms();
+        self.desk.board().set_link(LinkState::Connecting, now_ms);
+        let settings = &self.settings;
+        let mut link = match Link::open(&settings.target, settings.connect_limit, settings.reply_limit).await {
+            Ok(link) => link,
+            Err(error) => return error.into(),
+        };
+        match self.prepare(&mut link).await {
+            Ok(start) => {
+                self.failures = 0;
+                if self.last_class.take().is_some() {
+                    tracing::info!(target = %self.settings.target, "redis is back");
+                }
+                Session::new(self, link, start).run().await
+            }
+            Err(broken) => broken,
+        }
+    }
+
+    /// Takes over, reads back, says what has to be written. Returns how far events are applied, and whether
+    /// the cursor has to be moved.
+    async fn prepare(&mut self, link: &mut Link) -> Result<(u64, bool), Broken> {
+        let board = Arc::clone(self.desk.board());
+        let held = (board.epoch() != 0).then(|| board.epoch());
+        let now_ms = self.desk.clock.now_ms();
+        let epoch = guard::take_over(link, &self.settings.instance, held, self.settings.take_over, now_ms).await?;
+        if !self.desk.is_turn(self.turn) {
+            return Err(Broken::End(End::Superseded));
+        }
+        board.set_epoch(epoch);
+        if !self.floors_read {
+            let floors = guard::floors(link, self.desk.layout()).await?;
+            let left = guard::leftovers(link).await?;
+            let mut shelf = self.desk.shelf();
+            shelf.set_leftovers(left);
+            for (symbol, floor) in self.desk.layout().symbols.ids().zip(floors) {
+                shelf.set_floors(symbol, floor.market_ms, floor.sides_ms, now_ms);
+            }
+            self.floors_read = true;
+        }
+        let cursor = match link.call(&guard::CURSOR_FIELDS).await {
+            Ok(value) => guard::cursor_of(&value),
+            Err(super::link::LinkError::Refused { class: Class::Data, .. }) => guard::Cursor::default(),
+            Err(error) => return Err(error.into()),
+        };
+        let start = self.desk.outbox().meet(cursor, held.is_none());
+        let mut shelf = self.desk.shelf();
+        shelf.layout.epoch = epoch;
+        shelf.set_own_health(vec![("instance", self.settings.instance.clone())]);
+        shelf.republish();
+        shelf.connected = true;
+        shelf.outstanding = 0;
+        drop(shelf);
+        Counts::add(&board.counts.connects_total, 1);
+        board.set_link(LinkState::Up, self.desk.clock.now_ms());
+        Ok(start)
+    }
+}

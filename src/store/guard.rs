@@ -1,0 +1,261 @@
+//! Why nothing lands after something newer, without a script per write.
+//!
+//! A write can be held in a connection that its owner has given up: in a proxy, in a kernel buffer, in a stopped
+//! server's query buffer. Sent again on a new connection, the newer value could be followed by the held, older one. A
+//! compare-and-set script per write would refuse it, at six times the server's work. Instead the *connection* is
+//! guarded. Each connection, in this order and waiting for each answer:
+//!
+//! 1. `CLIENT SETNAME trapline-writer-<instance>`;
+//! 2. take the epoch (first connection of a process) or check that no higher one was taken (any later one);
+//! 3. `CLIENT LIST`, and `CLIENT KILL` for every *other* connection of this name; the server frees them, with the
+//!    commands that they had not executed yet, before it answers;
+//! 4. only then write.
+//!
+//! **Proof.** Let A and B be two connections of one instance and let B be past step 3. If A's step 1 came before B's
+//! step 3, A was killed there: nothing of A is executed after B's first write. If A's step 1 came after B's step 3,
+//! then A's step 2 came after B's step 2. If A belongs to an older process than B it sees B's epoch, or a higher one,
+//! and ends before it writes. If it belongs to a newer process, or to the same one later on, its values are the newer
+//! ones, and its own step 3 kills B. A process uses one connection at a time and never goes back to an older one; on
+//! one connection Redis executes in the order of sending. So no older write is executed after a newer one. Within a
+//! process the shelf refuses older values; from process to process the times read back after step 3 do, when nobody
+//! else can write any more.
+//!
+//! What it needs: one Redis server (or primary), and the right to use CLIENT. Without that right the writer refuses to
+//! run and says which right is missing. Writes of *other* programs are not fenced by this; the audit finds them.
+
+use super::class::Class;
+use super::encode::Layout;
+use super::link::{Link, LinkError};
+use super::reply;
+use super::resp::Commands;
+use super::tag::Tag;
+use redis::Value;
+
+pub const EPOCH: &str = "trapline:epoch";
+
+/// The next epoch: above every one before, and not below the wall clock in seconds, so that a Redis that lost the key
+/// does not hand a new process a lower number than an old one still holds.
+const TAKE: &str = "local e = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+local n = string.format('%.0f', math.max(e + 1, tonumber(ARGV[1])))
+redis.call('SET', KEYS[1], n)
+return n";
+
+/// Puts our epoch back where it is missing or lower; answers the one that stands there now.
+const KEEP: &str = "local e = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+if e > tonumber(ARGV[1]) then return string.format('%.0f', e) end
+redis.call('SET', KEYS[1], ARGV[1])
+return ARGV[1]";
+
+/// What a second daemon of the same instance does when it starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TakeOver {
+    /// Takes the keys; the other one is fenced and ends.
+    #[default]
+    Take,
+    /// Waits until the other one has gone.
+    Wait,
+}
+
+/// Why the keys could not be taken over.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum GuardError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("epoch {newest} was taken by a newer daemon of this instance, ours is {ours}")]
+    Fenced { ours: u64, newest: u64 },
+    #[error("another daemon of this instance is writing; waiting for it to end")]
+    Occupied,
+    #[error(
+        "redis does not allow {0}: without it an old write could land after a newer one; grant the user \
+         +client|setname +client|id +client|list +client|kill (ACL SETUSER), and +get +set +eval on trapline:*"
+    )]
+    Unguarded(&'static str),
+    #[error("redis answered {0} in a way that no redis does")]
+    Odd(&'static str),
+}
+
+impl GuardError {
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Link(error) => error.class(),
+            Self::Fenced { .. } | Self::Unguarded(_) => Class::Config,
+            Self::Occupied => Class::Wait,
+            Self::Odd(_) => Class::Bug,
+        }
+    }
+}
+
+fn allowed(what: &'static str, answer: Result<Value, LinkError>) -> Result<Value, GuardError> {
+    match answer {
+        Err(LinkError::Refused { code, .. }) if code == "NOPERM" || code == "ERR" => Err(GuardError::Unguarded(what)),
+        other => Ok(other?),
+    }
+}
+
+/// The name that all connections of an instance carry. Redis takes no blanks in it.
+pub fn client_name(instance: &str) -> String {
+    let safe: String =
+        instance.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+    format!("trapline-writer-{safe}")
+}
+
+/// Ids of the other connections of this name.
+fn others(list: &str, name: &str, own: i64) -> Vec<i64> {
+    list.lines()
+        .filter_map(|line| {
+            let value = |field: &str| line.split(' ').find_map(|word| word.strip_prefix(field));
+            let id: i64 = value("id=")?.parse().ok()?;
+            (value("name=") == Some(name) && id != own).then_some(id)
+        })
+        .collect()
+}
+
+/// Steps 1 to 3. `held` is the epoch that this process has taken before, if it has. Returns the epoch.
+pub async fn take_over(
+    link: &mut Link,
+    instance: &str,
+    held: Option<u64>,
+    policy: TakeOver,
+    now_ms: i64,
+) -> Result<u64, GuardError> {
+    let name = client_name(instance);
+    allowed("CLIENT SETNAME", link.call(&["CLIENT", "SETNAME", &name]).await)?;
+    let own = reply::number(&allowed("CLIENT ID", link.call(&["CLIENT", "ID"]).await)?)
+        .ok_or(GuardError::Odd("CLIENT ID"))?;
+    if held.is_none() && policy == TakeOver::Wait && !list(link, &name, own).await?.is_empty() {
+        return Err(GuardError::Occupied);
+    }
+    let epoch = match held {
+        Some(ours) => keep_epoch(link, ours).await?,
+        None => {
+            let floor = (now_ms / 1_000).to_string();
+            number(&allowed("EVAL", link.call(&["EVAL", TAKE, "1", EPOCH, &floor]).await)?)?
+        }
+    };
+    for id in list(link, &name, own).await? {
+        // A connection that is gone already answers 0.
+        allowed("CLIENT KILL", link.call(&["CLIENT", "KILL", "ID", &id.to_string()]).await)?;
+    }
+    Ok(epoch)
+}
+
+/// Checks our epoch against the stored one, and stores it again where it is missing or lower.
+pub async fn keep_epoch(link: &mut Link, ours: u64) -> Result<u64, GuardError> {
+    let answer = allowed("EVAL", link.call(&["EVAL", KEEP, "1", EPOCH, &ours.to_string()]).await)?;
+    match number(&answer)? {
+        newest if newest > ours => Err(GuardError::Fenced { ours, newest }),
+        _ => Ok(ours),
+    }
+}
+
+/// The same check as a command among others; its reply is the epoch that stands there.
+pub fn audit(out: &mut Commands, ours: u64) {
+    out.words(Tag::Audit, &["GET", EPOCH]);
+    out.mark(ours);
+}
+
+/// Puts the marker back, as a command among others.
+pub fn restore(out: &mut Commands, ours: u64) {
+    out.words(Tag::Control, &["EVAL", KEEP, "1", EPOCH, &ours.to_string()]);
+}
+
+fn number(value: &Value) -> Result<u64, GuardError> {
+    reply::number(value).and_then(|n| u64::try_from(n).ok()).ok_or(GuardError::Odd("GET trapline:epoch"))
+}
+
+async fn list(link: &mut Link, name: &str, own: i64) -> Result<Vec<i64>, GuardError> {
+    let answer = allowed("CLIENT LIST", link.call(&["CLIENT", "LIST", "TYPE", "normal"]).await)?;
+    let text = match &answer {
+        Value::VerbatimString { text, .. } => text.as_str(),
+        other => reply::text(other).ok_or(GuardError::Odd("CLIENT LIST"))?,
+    };
+    Ok(others(text, name, own))
+}
+
+/// Times that an earlier process left in the state keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Floors {
+    pub market_ms: Option<i64>,
+    pub sides_ms: [Option<i64>; 2],
+}
+
+/// Reads back what stands in the keys of each symbol; foreign types read as nothing.
+pub async fn floors(link: &mut Link, layout: &Layout) -> Result<Vec<Floors>, GuardError> {
+    let mut floors = Vec::with_capacity(layout.symbols.len());
+    let ids: Vec<_> = layout.symbols.ids().collect();
+    for chunk in ids.chunks(128) {
+        let mut out = Commands::new();
+        for &symbol in chunk {
+            let keys = layout.of(symbol);
+            out.words(Tag::Control, &["HGET", &keys.market_state, "exchange_time"]);
+            for key in &keys.position {
+                out.words(Tag::Control, &["HGET", key, "timestamp"]);
+            }
+        }
+        let values = link.exchange(&mut out).await?;
+        floors.extend(values.chunks(3).map(|three| Floors {
+            market_ms: three.first().and_then(reply::number),
+            sides_ms: [three.get(1).and_then(reply::number), three.get(2).and_then(reply::number)],
+        }));
+    }
+    Ok(floors)
+}
+
+/// Old keys of the primary symbol that an earlier process left, as far as they can be marked stale.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// `active_position`, `long_trader_position`, `short_trader_position`: their JSON.
+    pub json: [Option<String>; 3],
+    /// `current_position` and `market_state` are hashes.
+    pub hashes: [bool; 2],
+}
+
+/// The keys of [`Leftovers::json`].
+pub const JSON_KEYS: [&str; 3] = ["active_position", "long_trader_position", "short_trader_position"];
+
+pub async fn leftovers(link: &mut Link) -> Result<Leftovers, GuardError> {
+    let mut out = Commands::new();
+    for key in JSON_KEYS {
+        out.words(Tag::Control, &["GET", key]);
+    }
+    for key in ["current_position", "market_state"] {
+        out.words(Tag::Control, &["HEXISTS", key, "timestamp"]);
+    }
+    let values = link.exchange(&mut out).await?;
+    let text = |i: usize| values.get(i).and_then(reply::text).map(str::to_owned);
+    let exists = |i: usize| values.get(i) == Some(&Value::Int(1));
+    Ok(Leftovers { json: [text(0), text(1), text(2)], hashes: [exists(3), exists(4)] })
+}
+
+/// Where Redis' cursor stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    pub epoch: u64,
+    pub generation: u64,
+    pub off: u64,
+}
+
+/// `HMGET` of the cursor as words.
+pub const CURSOR_FIELDS: [&str; 5] = ["HMGET", super::publish::CURSOR, "epoch", "spool", "off"];
+
+/// The cursor out of the answer to [`CURSOR_FIELDS`]; missing fields are 0.
+pub fn cursor_of(value: &Value) -> Cursor {
+    let Value::Array(items) = value else { return Cursor::default() };
+    let field = |i: usize| items.get(i).and_then(reply::number).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    Cursor { epoch: field(0), generation: field(1), off: field(2) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_other_connections_of_the_name_are_killed() {
+        let name = client_name("main");
+        let list = format!(
+            "id=3 addr=127.0.0.1:5 laddr=x name={name} age=1\nid=4 addr=a name={name} age=1\nid=5 addr=b name={name}-two age=1\nid=6 addr=c name= age=2\ngarbage\n"
+        );
+        assert_eq!(others(&list, &name, 4), [3]);
+        assert_eq!(client_name("my desk\n"), "trapline-writer-my_desk_");
+    }
+}

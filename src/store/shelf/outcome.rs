@@ -1,0 +1,94 @@
+//! What Redis' answers change.
+
+use super::{LATENCIES_MAX, Shelf};
+use crate::domain::symbol::SymbolId;
+use crate::store::board::Counts;
+use crate::store::encode::PositionFormat;
+use crate::store::tag::Tag;
+use std::time::Instant;
+
+impl Shelf {
+    /// Metrics go first when Redis is short of something.
+    pub(in crate::store) fn shed(&mut self) {
+        Counts::add(&self.board.counts.latencies_shed_total, self.latencies.len() as u64);
+        self.latencies.clear();
+    }
+
+    /// Redis has confirmed a command.
+    pub(in crate::store) fn confirmed(&mut self, tag: Tag, mark: u64, answer: i64, now: Instant, now_ms: i64) {
+        match tag {
+            Tag::Market(symbol) | Tag::MarketLean(symbol) => {
+                self.board.market(symbol).written(mark, now_ms);
+                if self.samples.front().is_some_and(|&(s, seq, _)| s == symbol && seq == mark)
+                    && let Some((_, _, received)) = self.samples.pop_front()
+                {
+                    let ms = now.saturating_duration_since(received).as_millis();
+                    self.board.lagged(i64::try_from(ms).unwrap_or(i64::MAX));
+                    if self.latencies.len() < LATENCIES_MAX {
+                        self.latencies.push_back(u32::try_from(ms).unwrap_or(u32::MAX));
+                    } else {
+                        Counts::add(&self.board.counts.latencies_shed_total, 1);
+                    }
+                }
+                if matches!(tag, Tag::MarketLean(_)) && answer > 0 {
+                    Counts::add(&self.board.counts.audit_repairs_total, 1);
+                    self.market[symbol.index()].sent = None;
+                    self.mark_market(symbol);
+                }
+            }
+            Tag::Position(symbol, side) => self.board.position(symbol, side).written(mark, now_ms),
+            Tag::MainAccount => self.board.account.written(1, now_ms),
+            Tag::CurrentHash => {
+                self.expiry_due = true;
+                self.others_dirty = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// Redis has refused a command: what it was for waits to be written again.
+    pub(in crate::store) fn refused(&mut self, tag: Tag) {
+        self.samples.clear();
+        match tag.key() {
+            Tag::Market(symbol) => {
+                self.market[symbol.index()].sent = None;
+                self.mark_market(symbol);
+            }
+            Tag::PrimaryMarket | Tag::MarketMirrors => self.primary_dirty = true,
+            Tag::Position(symbol, side) => self.mark_position(symbol, side),
+            Tag::SideJson(side) => self.mark_position(SymbolId(0), side),
+            Tag::CurrentHash | Tag::CurrentJson | Tag::Active => {
+                self.current_dirty = true;
+                self.others_dirty = true;
+            }
+            Tag::Breaker => self.breaker.iter_mut().for_each(|k| k.dirty = true),
+            Tag::Account(slot) => self.accounts.iter_mut().skip(slot.into()).take(1).for_each(|k| k.dirty = true),
+            Tag::MainAccount => self.accounts.iter_mut().for_each(|k| k.dirty = true),
+            Tag::Regime(symbol) => self.regimes[symbol.index()].dirty = true,
+            Tag::RegimeMirrors => self.regimes.iter_mut().take(1).for_each(|k| k.dirty = true),
+            Tag::Text(slot) => self.texts.iter_mut().skip(slot.into()).take(1).for_each(|k| k.dirty = true),
+            Tag::Health => self.health.iter_mut().for_each(|k| k.dirty = true),
+            _ => return,
+        }
+        self.others_dirty = true;
+    }
+
+    /// The key behind a tag, where there is exactly one that may hold a foreign type.
+    pub(in crate::store) fn key_of(&self, tag: Tag) -> Option<String> {
+        let legacy = self.layout.settings.position_format == PositionFormat::LegacyJson;
+        Some(match tag.key() {
+            Tag::Market(symbol) => self.layout.of(symbol).market_state.clone(),
+            Tag::PrimaryMarket => "market_state".to_owned(),
+            Tag::Position(symbol, side) => self.layout.of(symbol).position[side.index()].clone(),
+            Tag::CurrentHash if legacy => "current_position:hash".to_owned(),
+            Tag::CurrentHash => "current_position".to_owned(),
+            Tag::Breaker => "trapline:breaker".to_owned(),
+            Tag::MainAccount => "trapline:account".to_owned(),
+            Tag::Account(slot) => format!("trapline:account:{}", self.accounts.get(usize::from(slot))?.value.coin),
+            Tag::Health => "trapline:health".to_owned(),
+            Tag::Latency => "update_latencies".to_owned(),
+            Tag::Text(slot) => self.texts.get(usize::from(slot))?.value.name.clone(),
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,112 @@
+use super::*;
+use crate::domain::event::Event;
+use crate::store::encode::event::{record, tests as events};
+use std::path::Path;
+use std::time::Instant;
+
+fn settings(folder: &Path) -> SpoolSettings {
+    SpoolSettings { file: Some(folder.join("spool.redb")), ..SpoolSettings::default() }
+}
+
+fn stored(seq: u64) -> Stored {
+    let trap = events::trap(&format!("{seq:016x}"), 0, 1_000 * seq as i64);
+    let record = record(&events::layout(), &Event::Trap(trap), seq, 1_000 * seq as i64);
+    Stored { seq, ms: record.ms, id: record.id.clone(), bytes: record.to_bytes().into() }
+}
+
+fn wait(what: &str, mut met: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !met() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn append(spool: &Spool, seqs: std::ops::RangeInclusive<u64>) {
+    let last = *seqs.end();
+    for seq in seqs {
+        spool.append(stored(seq)).unwrap();
+    }
+    wait("safe", || spool.safe() == last);
+}
+
+fn read(spool: &Spool, first: u64, count: usize) -> Vec<u64> {
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    assert!(spool.order(Order::Read { first, count, bytes: usize::MAX, reply }));
+    answer.blocking_recv().unwrap().into_iter().map(|(seq, _)| seq).collect()
+}
+
+#[test]
+fn what_was_safe_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, found) = Spool::open(settings(folder.path()), 50);
+    assert_eq!((found.generation, found.last_seq), (50, 0));
+    append(&spool, 1..=100);
+    assert!(spool.is_durable());
+    drop(spool);
+    wait("file is free", || inspect(&folder.path().join("spool.redb"), |_| {}).is_ok());
+    let (spool, found) = Spool::open(settings(folder.path()), 60);
+    assert_eq!((found.generation, found.last_seq, found.last_ms, found.ids.len()), (50, 100, 100_000, 100));
+    assert_eq!(found.ids[0], format!("trap:{:016x}", 1));
+    assert_eq!(read(&spool, 98, 10), [98, 99, 100]);
+    assert_eq!(spool.first(), 1);
+}
+
+#[test]
+fn a_file_that_is_no_spool_is_set_aside() {
+    for (name, bytes) in [("noise", &b"this is no database at all, but long enough to look at"[..]), ("empty", b"")] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("spool.redb");
+        std::fs::write(&file, bytes).unwrap();
+        let (spool, found) = Spool::open(settings(folder.path()), 70);
+        append(&spool, 1..=3);
+        assert!(spool.is_durable(), "case: {name}");
+        if name == "noise" {
+            let aside = found.set_aside.expect("the old file is kept");
+            assert_eq!(std::fs::read(aside).unwrap(), bytes);
+            assert_eq!(found.generation, 70);
+        }
+    }
+}
+
+#[test]
+fn a_refusing_disk_makes_it_volatile_and_a_willing_one_durable_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(settings(folder.path()), 80);
+    append(&spool, 1..=5);
+    spool.set_failing(true);
+    append(&spool, 6..=10);
+    wait("announced", || !spool.is_durable());
+    assert_eq!(read(&spool, 8, 10), [8, 9, 10], "published from memory");
+    spool.set_failing(false);
+    wait("recovered", || spool.is_durable());
+    assert_eq!(read(&spool, 1, 20), (1..=10).collect::<Vec<_>>());
+    drop(spool);
+    let file = folder.path().join("spool.redb");
+    wait("all on disk", || inspect(&file, |_| {}).is_ok_and(|c| c.last == 10 && c.missing.is_empty()));
+}
+
+#[test]
+fn the_tail_is_bounded_in_age_and_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, _) = disk::Disk::open(&settings(folder.path()), 90);
+    let disk = disk.unwrap();
+    let records: Vec<Stored> = (1..=100).map(stored).collect();
+    disk.append(&records).unwrap();
+    disk.trim(50, 80_000, u64::MAX).unwrap();
+    assert_eq!(disk.extent().0, 51, "applied and old goes, the rest stays");
+    disk.trim(100, 80_000, u64::MAX).unwrap();
+    assert_eq!(disk.extent().0, 80);
+    disk.trim(0, 0, 8 * 1_024).unwrap();
+    assert!(disk.extent().1 <= 8 * 1_024, "bytes are a hard bound: {:?}", disk.extent());
+    assert_eq!(disk.read(1, 1_000, usize::MAX).last().unwrap().0, 100, "the newest stays");
+}
+
+#[test]
+fn without_a_file_it_works_and_says_that_it_is_volatile() {
+    let (spool, found) = Spool::open(SpoolSettings::default(), 5);
+    append(&spool, 1..=3);
+    assert!(!spool.is_durable());
+    assert_eq!(found.generation, 5);
+    assert_eq!(read(&spool, 2, 5), [2, 3]);
+}

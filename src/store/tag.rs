@@ -1,0 +1,61 @@
+//! What a command on the wire was for: the reply that comes back in order is booked on this.
+
+use crate::domain::position::HoldSide;
+use crate::domain::symbol::SymbolId;
+
+/// One command's purpose. Small and `Copy`: one stands in the queue of outstanding replies for each command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tag {
+    /// `trapline:{SYMBOL}:market_state`, every field.
+    Market(SymbolId),
+    /// The same, only the fields that changed: adding a field means that somebody deleted the key.
+    MarketLean(SymbolId),
+    /// `market_state`.
+    PrimaryMarket,
+    /// `last_btc_price` and its siblings.
+    MarketMirrors,
+    /// `trapline:{SYMBOL}:position:{side}`.
+    Position(SymbolId, HoldSide),
+    /// `long_trader_position`, `short_trader_position`.
+    SideJson(HoldSide),
+    /// `current_position`, or `current_position:hash` in the old format.
+    CurrentHash,
+    /// `current_position` as JSON.
+    CurrentJson,
+    /// The expiry of `current_position`.
+    CurrentExpiry,
+    /// `active_position`.
+    Active,
+    Breaker,
+    BreakerChannel,
+    /// `trapline:account`.
+    MainAccount,
+    /// `trapline:account:{COIN}`, by slot.
+    Account(u8),
+    /// `trapline:{SYMBOL}:market_regime`.
+    Regime(SymbolId),
+    /// `market_regime` and `current_market_regime`.
+    RegimeMirrors,
+    Health,
+    /// Other state, by slot.
+    Text(u16),
+    /// `update_latencies`.
+    Latency,
+    /// A batch of events.
+    Events,
+    /// The marker that shows whether somebody emptied Redis.
+    Audit,
+    /// Part of the hand-shake or of a repair; its reply is only checked for errors.
+    Control,
+}
+
+impl Tag {
+    /// The tag that stands for the same key in the quarantine.
+    pub const fn key(self) -> Self {
+        match self {
+            Self::MarketLean(symbol) => Self::Market(symbol),
+            Self::CurrentExpiry => Self::CurrentHash,
+            other => other,
+        }
+    }
+}
