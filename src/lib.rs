@@ -6,24 +6,30 @@
 //! * [`exchange`]: the exchange's wire, turned into domain values at the door. One folder per exchange.
 //! * [`store`]: domain values turned into Redis keys; the key table; the connection; the spool of events.
 //! * [`supervise`]: mailboxes that outlive their actors, restarts, budgets, the journal.
-//! * `actors`: one room a file: messages, state, handler, card.
-//! * `topology`: the whole daemon on one screen.
+//! * [`actors`]: one room a file: messages, state, handler, card.
+//! * [`topology`]: the whole daemon on one screen.
 //! * [`venue`]: the built-in exchange, a product of its own that speaks the real protocol.
-//! * `cli`: the command line; [`config`]: every setting, once.
+//! * [`cli`]: the command line; [`config`]: every setting, once.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 #[cfg(panic = "abort")]
 compile_error!("supervision catches panics: build trapline with panic = \"unwind\"");
 
+pub mod actors;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod ctl;
 pub mod domain;
 pub mod error;
 pub mod exchange;
 pub mod managed_redis;
+pub mod settings;
 pub mod store;
 #[allow(clippy::disallowed_methods, reason = "pokes are one message at most, and only supervision may end the process")]
 pub mod supervise;
 pub mod tape;
+pub mod telemetry;
+pub mod topology;
 pub mod venue;

@@ -1,5 +1,7 @@
-//! The `trapline` program; its commands come with the parts that they run.
+//! The `trapline` program: runs the command line and turns its end into an exit code.
 
-fn main() {
-    println!("trapline {}", env!("CARGO_PKG_VERSION"));
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trapline::cli::main()
 }

@@ -1,0 +1,16 @@
+//! Rooms: one file an actor, with its messages, state, handler and card. `health`, `rejects` are boards that rooms
+//! write and people read.
+
+pub mod analyst;
+pub mod breaker;
+pub mod feed;
+pub mod health;
+pub mod ledger;
+mod observe;
+pub mod reconciler;
+pub mod recorder;
+pub mod rejects;
+pub mod status;
+pub mod validator;
+pub mod watchdog;
+pub mod writer;

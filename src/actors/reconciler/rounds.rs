@@ -1,0 +1,333 @@
+//! The reconciler's task: what it asks, in which order, and what it does with answers and with none.
+
+use super::super::health::Problem;
+use super::super::validator::ValidatorMsg;
+use super::super::watchdog::WatchdogMsg;
+use super::{Outlets, ReconcilerCounters, ReconcilerSettings, Wanted};
+use crate::clock::Clock;
+use crate::domain::refusal::{Refusal, Refused};
+use crate::domain::report::{Batch, Origin, Report};
+use crate::domain::symbol::SymbolId;
+use crate::error::Remedy;
+use crate::exchange::bitget::consts::Generation;
+use crate::exchange::bitget::dialect::Dialect;
+use crate::exchange::bitget::error::{RestError, login_fix};
+use crate::exchange::bitget::parse::Decoded;
+use crate::exchange::bitget::rest::Rest;
+use crate::exchange::bitget::subscribe::products_of;
+use crate::supervise::Progress;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// Pause between two questions for the kind of account.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(2);
+
+/// Ids of the fills that were handed on; bounded, oldest forgotten first.
+#[derive(Default)]
+struct SeenFills {
+    ids: FxHashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl SeenFills {
+    const MAX: usize = 4_096;
+
+    /// True for a fill that was not seen before.
+    fn is_new(&mut self, id: &str) -> bool {
+        if self.ids.contains(id) {
+            return false;
+        }
+        if self.order.len() == Self::MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        self.ids.insert(id.to_owned());
+        self.order.push_back(id.to_owned());
+        true
+    }
+}
+
+/// The nobody-listens-any-more of this task.
+struct Gone;
+
+pub(super) struct Rounds {
+    rest: Rest,
+    dialect: Dialect,
+    settings: ReconcilerSettings,
+    clock: Clock,
+    counters: ReconcilerCounters,
+    out: Outlets,
+    progress: Progress,
+    wanted: Rc<Wanted>,
+    fills: SeenFills,
+    fills_since_ms: i64,
+    /// Last known state of each configured contract; `None` = not listed.
+    contracts: FxHashMap<SymbolId, Option<String>>,
+    failing: bool,
+    key_refused: bool,
+}
+
+impl Rounds {
+    #[expect(clippy::too_many_arguments, reason = "what the room was made with, handed on once")]
+    pub(super) fn new(
+        rest: Rest,
+        dialect: Dialect,
+        settings: ReconcilerSettings,
+        clock: Clock,
+        counters: ReconcilerCounters,
+        out: Outlets,
+        progress: Progress,
+        wanted: Rc<Wanted>,
+    ) -> Self {
+        Self {
+            rest,
+            dialect,
+            settings,
+            clock,
+            counters,
+            out,
+            progress,
+            wanted,
+            fills: SeenFills::default(),
+            fills_since_ms: 0,
+            contracts: FxHashMap::default(),
+            failing: false,
+            key_refused: false,
+        }
+    }
+
+    pub(super) fn reading_fills_since(mut self, since_ms: i64) -> Self {
+        self.fills_since_ms = since_ms;
+        self
+    }
+
+    pub(super) async fn run(mut self) {
+        let Err(Gone) = self.forever().await else { return };
+    }
+
+    async fn forever(&mut self) -> Result<(), Gone> {
+        let start = Instant::now();
+        let (mut clock_due, mut contracts_due, mut round_due) = (start, start, start);
+        // The clock first: everything that is signed and judged needs it.
+        let mut read_at: Option<Instant> = None;
+        loop {
+            let now = Instant::now();
+            self.progress.beat();
+            if now >= clock_due {
+                self.clock().await?;
+                clock_due = now + self.settings.clock_every;
+            }
+            let private = self.rest.has_credential();
+            let everything = self.wanted.everything.take() || now >= round_due;
+            let gap_over = read_at.is_none_or(|at| at + self.settings.suspicion_gap <= now);
+            if private && (everything || (self.wanted.positions.get() && gap_over)) {
+                if self.wanted.positions.take() {
+                    self.counters.shared.2.fetch_add(1, Ordering::Relaxed);
+                }
+                let outcome = self.round(everything).await?;
+                read_at = Some(Instant::now());
+                let known = self.dialect.known().is_some();
+                let hopeless = self.judge(outcome).await;
+                let pause = match (hopeless, known) {
+                    (true, _) => self.settings.refused_pause,
+                    (false, true) => self.settings.every,
+                    // Everything private waits for this answer.
+                    (false, false) => self.settings.every.min(UNKNOWN_PAUSE),
+                };
+                if everything || hopeless {
+                    round_due = Instant::now() + pause;
+                }
+            }
+            if now >= contracts_due {
+                let generation = self.dialect.known().unwrap_or(Generation::Unified);
+                let outcome = self.contracts(generation).await;
+                // Without a list nothing is known to be delisted: soon again.
+                let pause = if outcome.is_ok() { self.settings.contracts_every } else { self.settings.clock_every };
+                contracts_due = Instant::now() + pause;
+            }
+            let mut due = clock_due.min(contracts_due);
+            if private {
+                due = due.min(round_due);
+                if self.wanted.positions.get() {
+                    due = due.min(read_at.map_or(now, |at| at + self.settings.suspicion_gap));
+                }
+            }
+            tokio::select! {
+                () = self.wanted.poke.notified() => {}
+                () = tokio::time::sleep_until(due.into()) => {}
+            }
+        }
+    }
+
+    /// Positions, and the rest of what the account has to say if `everything` is wanted.
+    async fn round(&mut self, everything: bool) -> Result<Result<(), RestError>, Gone> {
+        let generation = match self.dialect.ask(&self.rest).await {
+            Ok(generation) => generation,
+            Err(error) => return self.failed("account", &error).await.map(|()| Err(error)),
+        };
+        let mut outcome = self.positions(generation).await?;
+        if everything && outcome.is_ok() {
+            outcome = self.account(generation).await?;
+        }
+        if everything && outcome.is_ok() {
+            outcome = self.fills(generation).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn clock(&mut self) -> Result<(), Gone> {
+        match self.rest.measure_skew().await {
+            Ok(offset_ms) => self.validator(ValidatorMsg::ClockOffset { offset_ms }).await,
+            Err(error) => {
+                self.failed("time", &error).await?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn positions(&mut self, generation: Generation) -> Result<Result<(), RestError>, Gone> {
+        for product in products_of(self.rest.symbols()) {
+            match self.rest.positions(generation, product).await {
+                Ok(answer) => self.hand_on(answer).await?,
+                Err(error) => return self.failed("positions", &error).await.map(|()| Err(error)),
+            }
+        }
+        self.counters.shared.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Ok(()))
+    }
+
+    async fn account(&mut self, generation: Generation) -> Result<Result<(), RestError>, Gone> {
+        match self.rest.account(generation).await {
+            Ok(answer) => self.hand_on(answer).await.map(Ok),
+            Err(error) => self.failed("account", &error).await.map(|()| Err(error)),
+        }
+    }
+
+    async fn fills(&mut self, generation: Generation) -> Result<Result<(), RestError>, Gone> {
+        /// Fills may be listed later than they happened.
+        const OVERLAP_MS: i64 = 60_000;
+        let mut newest_ms = self.fills_since_ms;
+        for product in products_of(self.rest.symbols()) {
+            let (mut answer, complete) = match self.rest.fills(generation, product, self.fills_since_ms).await {
+                Ok(answer) => answer,
+                Err(error) => return self.failed("fills", &error).await.map(|()| Err(error)),
+            };
+            if !complete {
+                warn!(fills = answer.reports.len(), "more fills than are read at once; the oldest are left out");
+            }
+            newest_ms = answer.reports.iter().map(Report::exchange_time_ms).fold(newest_ms, i64::max);
+            answer.reports.retain(|report| match report {
+                Report::Fill(fill) => self.fills.is_new(&fill.trade_id),
+                _ => true,
+            });
+            self.hand_on(answer).await?;
+        }
+        self.fills_since_ms = self.fills_since_ms.max(newest_ms - OVERLAP_MS);
+        Ok(Ok(()))
+    }
+
+    async fn contracts(&mut self, generation: Generation) -> Result<(), RestError> {
+        for product in products_of(self.rest.symbols()) {
+            let listed = match self.rest.contracts(generation, product).await {
+                Ok(listed) => listed,
+                Err(error) => {
+                    self.counters.shared.1.fetch_add(1, Ordering::Relaxed);
+                    warn!(%error, "no list of contracts");
+                    return Err(error);
+                }
+            };
+            let configured: Vec<SymbolId> =
+                self.rest.symbols().iter().filter(|(_, s)| s.product == product).map(|(id, _)| id).collect();
+            for id in configured {
+                let found = listed.iter().find(|c| c.symbol == id);
+                let state = found.map(|c| c.status.clone());
+                let before = self.contracts.insert(id, state.clone());
+                if before.as_ref() != Some(&state) {
+                    let symbol = self.rest.symbols().name(id);
+                    match found {
+                        None => warn!(symbol, "the exchange does not list this contract"),
+                        Some(c) if !c.open => warn!(symbol, status = c.status, "contract is not open for trading"),
+                        Some(c) if before.is_some() => info!(symbol, status = c.status, "contract changed"),
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn hand_on(&mut self, answer: Decoded) -> Result<(), Gone> {
+        let Decoded { reports, refused } = answer;
+        if !refused.is_empty() {
+            self.validator(ValidatorMsg::Refused(refused)).await?;
+        }
+        if reports.is_empty() {
+            return Ok(());
+        }
+        let (received_ms, received) = (self.clock.now_ms(), self.clock.instant());
+        let reports = Arc::new(reports);
+        let batch = Batch { origin: Origin::Rest, connection: 0, received_ms, received, reports };
+        self.validator(ValidatorMsg::Reports(batch)).await
+    }
+
+    /// Counts what is no answer; an odd one is kept for people to look at.
+    async fn failed(&mut self, what: &'static str, error: &RestError) -> Result<(), Gone> {
+        self.counters.shared.1.fetch_add(1, Ordering::Relaxed);
+        let refusal = match error {
+            RestError::Unreadable { .. } => Refusal::UnknownShape,
+            RestError::Oversized { .. } => Refusal::Oversized,
+            RestError::Transport { .. }
+            | RestError::Status { .. }
+            | RestError::Code { .. }
+            | RestError::NoCredential => {
+                return Ok(());
+            }
+        };
+        let refused = Refused::new(refusal, what, self.clock.now_ms(), &format!("rest: {error}"));
+        self.validator(ValidatorMsg::Refused(vec![refused])).await
+    }
+
+    /// Tells people when asking begins to fail and when it works again. True when only a person can help.
+    async fn judge(&mut self, outcome: Result<(), RestError>) -> bool {
+        let error = match outcome {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    info!("reconciling works again");
+                    self.problem(Problem::Reconcile, None).await;
+                }
+                if std::mem::take(&mut self.key_refused) {
+                    self.problem(Problem::Login, None).await;
+                }
+                return false;
+            }
+            Err(error) => error,
+        };
+        let hopeless = error.remedy() == Remedy::GiveUp;
+        if !std::mem::replace(&mut self.failing, true) {
+            warn!(%error, "no answer to the question for the truth");
+            let text = format!("positions cannot be confirmed over REST: {error}");
+            self.problem(Problem::Reconcile, Some(text)).await;
+        }
+        if let (true, RestError::Code { code, .. }) = (hopeless, &error)
+            && !std::mem::replace(&mut self.key_refused, true)
+        {
+            let text = format!("the exchange refuses the key, code {code}: {}", login_fix(*code));
+            self.problem(Problem::Login, Some(text)).await;
+        }
+        hopeless
+    }
+
+    async fn validator(&self, msg: ValidatorMsg) -> Result<(), Gone> {
+        self.out.validator.send(msg).await.map_err(|_| Gone)
+    }
+
+    async fn problem(&self, problem: Problem, text: Option<String>) {
+        let _ = self.out.watchdog.send(WatchdogMsg::Problem { problem, text }).await;
+    }
+}

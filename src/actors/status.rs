@@ -1,0 +1,280 @@
+//! The status room: `/livez`, `/readyz`, `/statusz`, `/metrics` over HTTP, on loopback unless a token guards it.
+//! It only reads observation boards, so it answers while other rooms are stuck.
+
+use super::health::Health;
+use super::reconciler::ReconcilerCounters;
+use super::rejects::Rejects;
+use crate::clock::Clock;
+use crate::domain::symbol::Symbols;
+use crate::exchange::skew::Skew;
+use crate::store::board::Board;
+use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Restart, Room};
+use crate::telemetry::metrics::Metrics;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+/// The status room is asked over HTTP only; this is its own life.
+#[derive(Clone, Copy, Debug)]
+pub enum StatusMsg {
+    /// Try to listen (again).
+    Listen,
+}
+
+impl Message for StatusMsg {
+    fn kind(&self) -> &'static str {
+        "Listen"
+    }
+}
+
+pub fn card() -> Card {
+    Card {
+        name: "status",
+        purpose: "Answers /livez, /readyz, /statusz and /metrics.",
+        mailbox: 16,
+        overflow: Overflow::Reject,
+        deadline: Duration::from_secs(2),
+        restart: Restart::Permanent,
+        attempts: 2,
+        critical: false,
+        accepts: &["Listen"],
+        emits: &[],
+        state_at_restart: "empty: it only reads what others publish",
+    }
+}
+
+/// Connections at once.
+const CONNECTIONS: usize = 64;
+/// Time for a request's head.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What the pages are made of.
+#[derive(Clone)]
+pub struct Sources {
+    pub health: Health,
+    pub rejects: Rejects,
+    pub board: Arc<Board>,
+    pub symbols: Arc<Symbols>,
+    pub metrics: Metrics,
+    pub token: Option<SecretString>,
+    pub reconciles: ReconcilerCounters,
+    pub skew: Skew,
+    pub started_ms: i64,
+    pub clock: Clock,
+}
+
+/// Where it came to listen; port 0 takes a free one.
+pub type Bound = Arc<Mutex<Option<SocketAddr>>>;
+
+pub struct Status {
+    address: SocketAddr,
+    sources: Sources,
+    bound: Bound,
+}
+
+impl Status {
+    pub fn factory(address: SocketAddr, sources: Sources, bound: Bound) -> Factory<Self> {
+        Arc::new(move |_birth, cx| {
+            let mut room = Self { address, sources: sources.clone(), bound: bound.clone() };
+            room.listen(cx);
+            Ok(room)
+        })
+    }
+
+    fn listen(&mut self, cx: &mut Cx<Self>) {
+        let (address, sources, bound, me) = (self.address, self.sources.clone(), self.bound.clone(), cx.myself());
+        cx.task("http", async move {
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    let local = listener.local_addr().unwrap_or(address);
+                    *bound.lock().unwrap_or_else(PoisonError::into_inner) = Some(local);
+                    info!(%local, "status pages");
+                    serve(listener, Rc::new(sources)).await;
+                }
+                Err(error) => {
+                    warn!(%address, %error, "status pages cannot listen: free the port or change [status] listen");
+                    tokio::time::sleep(RETRY).await;
+                    let _ = me.post(StatusMsg::Listen);
+                }
+            }
+        });
+    }
+}
+
+impl Room for Status {
+    type Msg = StatusMsg;
+
+    fn handle(&mut self, _msg: &StatusMsg, cx: &mut Cx<Self>) -> Result<(), Fault> {
+        self.listen(cx);
+        Ok(())
+    }
+}
+
+async fn serve(listener: TcpListener, sources: Rc<Sources>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: do not spin.
+                warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        let sources = sources.clone();
+        connections.spawn_local(async move {
+            let service = service_fn(move |request| {
+                let response = answer(&request, &sources);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            // A client that hangs up is no news.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_LIMIT)
+                .max_buf_size(16 * 1024)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            drop(slot);
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Bytes>> {
+    if !is_allowed(request, sources) {
+        return page(StatusCode::UNAUTHORIZED, "text/plain", "present the token: Authorization: Bearer …\n".to_owned());
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return page(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".to_owned());
+    }
+    match request.uri().path() {
+        "/livez" => livez(sources),
+        "/readyz" => readyz(sources),
+        "/statusz" => page(StatusCode::OK, "application/json", format!("{}\n", statusz(sources))),
+        "/metrics" => {
+            super::observe::observe(sources, sources.clock.now_ms());
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            page(StatusCode::OK, kind, sources.metrics.encode())
+        }
+        "/" => page(StatusCode::OK, "text/plain", "trapline: /livez /readyz /statusz /metrics\n".to_owned()),
+        _ => page(StatusCode::NOT_FOUND, "text/plain", "try /livez /readyz /statusz /metrics\n".to_owned()),
+    }
+}
+
+fn is_allowed(request: &Request<Incoming>, sources: &Sources) -> bool {
+    let Some(token) = &sources.token else { return true };
+    let shown = request.headers().get(AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+    // Equal length and every byte looked at: the time taken tells nothing about the token.
+    shown.is_some_and(|shown| {
+        let token = token.expose_secret().as_bytes();
+        shown.len() == token.len() && shown.iter().zip(token).fold(0, |d, (a, b)| d | (a ^ b)) == 0
+    })
+}
+
+fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+/// The process makes progress. Redis and the exchange are not asked: restarting would not bring them back.
+fn livez(sources: &Sources) -> Response<Full<Bytes>> {
+    let stuck = sources.health.stuck();
+    if stuck.is_empty() {
+        page(StatusCode::OK, "text/plain", "alive\n".to_owned())
+    } else {
+        page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("stuck: {}\n", stuck.join(", ")))
+    }
+}
+
+fn readyz(sources: &Sources) -> Response<Full<Bytes>> {
+    let r = sources.health.readiness();
+    let status = if sources.health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "ready": status == StatusCode::OK,
+        "stale_keys": r.stale_keys,
+        "problems": r.problems,
+        "unwritten_symbols": r.unwritten_symbols,
+        "redis": sources.board.link().label(),
+    });
+    page(status, "application/json", format!("{body}\n"))
+}
+
+/// Everything that can be seen, as one JSON object.
+pub fn statusz(sources: &Sources) -> serde_json::Value {
+    let symbols: Vec<_> = sources
+        .symbols
+        .iter()
+        .take(100)
+        .map(|(id, symbol)| {
+            let market = sources.board.market(id).read();
+            let side = |s| {
+                let p = sources.board.position(id, s).read();
+                json!({"verified_ms": p.verified_ms, "seq": p.accepted_seq, "stale": p.stale})
+            };
+            json!({
+                "symbol": symbol.name,
+                "market": {
+                    "accepted_seq": market.accepted_seq, "written_seq": market.written_seq,
+                    "verified_ms": market.verified_ms, "written_ms": market.written_ms, "stale": market.stale,
+                },
+                "long": side(crate::domain::position::HoldSide::Long),
+                "short": side(crate::domain::position::HoldSide::Short),
+            })
+        })
+        .collect();
+    let counts: serde_json::Map<_, _> =
+        sources.board.counts.read().into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect();
+    let refused: serde_json::Map<_, _> =
+        sources.rejects.counts().into_iter().map(|(r, n)| (r.label().to_owned(), n.into())).collect();
+    let newest: Vec<_> = sources
+        .rejects
+        .newest()
+        .into_iter()
+        .rev()
+        .map(|r| {
+            json!({
+                "reason": r.refusal.label(), "kind": r.kind, "received_ms": r.received_ms,
+                "exchange_time_ms": r.exchange_time_ms, "detail": r.detail,
+                "symbol": r.symbol.map(|s| sources.symbols.name(s).to_owned()),
+            })
+        })
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_ms": sources.started_ms,
+        "redis": {
+            "link": sources.board.link().label(), "since_ms": sources.board.link_since_ms(),
+            "epoch": sources.board.epoch(), "spool_durable": sources.board.spool_durable(),
+        },
+        "rooms": sources.health.rooms(),
+        "symbols": symbols,
+        "counts": counts,
+        "refused": refused,
+        "refused_newest": newest,
+    })
+}
+
+impl std::fmt::Debug for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Status").field("address", &self.address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,300 @@
+//! The health watchdog: freshness of every key, `stale` marks, alerts, the service manager's watchdog.
+//!
+//! It reads observations (the board, the tree's states) instead of asking rooms, so a stuck room cannot keep it from
+//! seeing that the room is stuck. Hung rooms themselves are replaced by the supervisor's own thread.
+
+use super::breaker::BreakerMsg;
+use super::health::{Health, Problem};
+use super::reconciler::ReconcilerMsg;
+use super::writer::{Subject, WriterMsg};
+use crate::domain::event::{Alert, Event, Severity};
+use crate::domain::freshness::{Freshness, judge};
+use crate::domain::position::HoldSide;
+use crate::domain::symbol::{SymbolId, Symbols};
+use crate::store::board::{Board, LinkState};
+use crate::store::encode::StaleMark;
+use crate::store::encode::state::HealthPicture;
+use crate::supervise::journal::Record;
+use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Port, Restart, Room};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// What the watchdog accepts.
+#[derive(Clone, Debug)]
+pub enum WatchdogMsg {
+    Look,
+    /// Something a room wants people to know; `None` when it is over.
+    Problem {
+        problem: Problem,
+        text: Option<String>,
+    },
+}
+
+impl Message for WatchdogMsg {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Look => "Look",
+            Self::Problem { .. } => "Problem",
+        }
+    }
+
+    fn digest(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+pub fn card() -> Card {
+    Card {
+        name: "health_watchdog",
+        purpose: "Marks what is stale, alerts, and tells the service manager that every room makes progress.",
+        mailbox: 256,
+        overflow: Overflow::Block,
+        deadline: Duration::from_secs(2),
+        restart: Restart::Permanent,
+        attempts: 2,
+        critical: true,
+        accepts: &["Look", "Problem"],
+        emits: &[
+            "Stale -> redis_writer",
+            "Event -> redis_writer",
+            "Health -> redis_writer",
+            "AccountFreshness -> circuit_breaker",
+            "Suspicion -> reconciler",
+        ],
+        state_at_restart: "empty: every key is judged anew from the board at the next look",
+    }
+}
+
+/// Limits of freshness, ms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    pub position_ms: i64,
+    pub market_ms: i64,
+    pub look_every_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { position_ms: 60_000, market_ms: 5_000, look_every_ms: 250 }
+    }
+}
+
+#[derive(Clone)]
+pub struct Outlets {
+    pub writer: Port<WriterMsg>,
+    pub breaker: Port<BreakerMsg>,
+    pub reconciler: Port<ReconcilerMsg>,
+}
+
+/// `trapline:health` is written at most this often while nothing changes.
+const HEALTH_MS: i64 = 1_000;
+
+pub struct Watchdog {
+    limits: Limits,
+    symbols: Arc<Symbols>,
+    board: Arc<Board>,
+    health: Health,
+    private: bool,
+    started_ms: i64,
+    /// What is stale now, and since when.
+    stale: FxHashMap<Subject, i64>,
+    problems: FxHashMap<Problem, String>,
+    account_stale: bool,
+    published_ms: i64,
+    out: Outlets,
+}
+
+impl Watchdog {
+    /// `private`: whether the account's data are expected at all.
+    pub fn factory(
+        limits: Limits,
+        symbols: Arc<Symbols>,
+        board: Arc<Board>,
+        health: Health,
+        private: bool,
+        out: Outlets,
+    ) -> Factory<Self> {
+        Arc::new(move |_birth, cx| {
+            cx.every(Duration::from_millis(limits.look_every_ms), || WatchdogMsg::Look);
+            Ok(Self {
+                limits: limits.clone(),
+                symbols: symbols.clone(),
+                board: board.clone(),
+                health: health.clone(),
+                private,
+                started_ms: cx.now_ms(),
+                stale: FxHashMap::default(),
+                problems: FxHashMap::default(),
+                account_stale: false,
+                published_ms: i64::MIN / 2,
+                out: out.clone(),
+            })
+        })
+    }
+
+    fn look(&mut self, cx: &mut Cx<Self>) {
+        let now_ms = cx.now_ms();
+        for symbol in self.symbols.ids() {
+            let verified = self.board.market(symbol).read().verified_ms;
+            self.judge(Subject::Market(symbol), verified, self.limits.market_ms, now_ms, cx);
+        }
+        let mut account_stale = false;
+        if self.private {
+            for symbol in self.symbols.ids() {
+                for side in HoldSide::BOTH {
+                    let verified = self.board.position(symbol, side).read().verified_ms;
+                    let subject = Subject::Position(symbol, side);
+                    account_stale |= self.judge(subject, verified, self.limits.position_ms, now_ms, cx);
+                }
+            }
+        }
+        if account_stale != self.account_stale {
+            self.account_stale = account_stale;
+            cx.send(&self.out.breaker, BreakerMsg::AccountFreshness { stale: account_stale });
+            if account_stale {
+                cx.send(&self.out.reconciler, ReconcilerMsg::Suspicion { symbol: None });
+            }
+        }
+        let link = self.board.link();
+        let redis = (link != LinkState::Up && now_ms - self.board.link_since_ms() > 2_000)
+            .then(|| format!("redis is {}: state waits, events go to the spool", link.label()));
+        self.problem(Problem::Redis, redis, now_ms, cx);
+        let spool = (!self.board.spool_durable())
+            .then(|| "events wait in memory only: the disk refuses them; make space or check the folder".to_owned());
+        self.problem(Problem::Spool, spool, now_ms, cx);
+        self.publish(now_ms, cx);
+    }
+
+    /// Judges one key; true when it is stale.
+    fn judge(&mut self, subject: Subject, verified_ms: i64, limit_ms: i64, now_ms: i64, cx: &mut Cx<Self>) -> bool {
+        let proof = (verified_ms > 0).then_some(verified_ms);
+        match (judge(proof, self.started_ms, now_ms, limit_ms), self.stale.get(&subject)) {
+            (Freshness::Fresh, None) => false,
+            (Freshness::Fresh, Some(_)) => {
+                let since_ms = self.stale.remove(&subject).unwrap_or(now_ms);
+                info!(key = %subject_label(subject, &self.symbols), stale_ms = now_ms - since_ms, "fresh again");
+                let (key, stale_ms) = (subject_label(subject, &self.symbols), since(since_ms, now_ms));
+                self.health.write_down(Record::KeyFresh { key, stale_ms });
+                self.alert(subject, true, now_ms, String::new(), cx);
+                false
+            }
+            (Freshness::Stale { .. }, Some(_)) => true,
+            (Freshness::Stale { since_ms }, None) => {
+                self.stale.insert(subject, since_ms);
+                let label = subject_label(subject, &self.symbols);
+                let reason = if proof.is_none() { "no_data" } else { "silent" };
+                warn!(key = %label, reason, age_ms = now_ms - proof.unwrap_or(self.started_ms), "stale");
+                cx.send(&self.out.writer, WriterMsg::Stale { what: subject, mark: StaleMark { since_ms, reason } });
+                let age_ms = since(proof.unwrap_or(self.started_ms), now_ms);
+                self.health.write_down(Record::KeyStale { key: label.clone(), reason, age_ms });
+                let text = format!("{label} was not proved for more than {limit_ms} ms: do not trade on it");
+                self.alert(subject, false, now_ms, text, cx);
+                true
+            }
+        }
+    }
+
+    /// What the seed calls `notifyStaleData`, once per change.
+    fn alert(&mut self, subject: Subject, recovered: bool, at_ms: i64, text: String, cx: &mut Cx<Self>) {
+        let (code, severity) = match subject {
+            Subject::Market(_) => ("market_stale", Severity::Warning),
+            Subject::Position(..) | Subject::Positions | Subject::Account | Subject::Everything => {
+                ("position_stale", Severity::Critical)
+            }
+        };
+        let alert = Alert { code, severity, symbol: subject_symbol(subject), text, at_ms, recovered };
+        cx.send(&self.out.writer, WriterMsg::Event(vec![Event::Alert(alert)]));
+    }
+
+    fn problem(&mut self, problem: Problem, text: Option<String>, at_ms: i64, cx: &mut Cx<Self>) {
+        let known = self.problems.contains_key(&problem);
+        if text.is_some() == known {
+            return;
+        }
+        let recovered = text.is_none();
+        match &text {
+            Some(text) => {
+                warn!(problem = problem.label(), "{text}");
+                self.problems.insert(problem, text.clone());
+            }
+            None => {
+                info!(problem = problem.label(), "over");
+                self.problems.remove(&problem);
+            }
+        }
+        self.health.write_down(Record::Trouble {
+            problem: problem.label(),
+            over: recovered,
+            text: text.clone().unwrap_or_default(),
+        });
+        let severity = Severity::Critical;
+        let alert =
+            Alert { code: problem.label(), severity, symbol: None, text: text.unwrap_or_default(), at_ms, recovered };
+        cx.send(&self.out.writer, WriterMsg::Event(vec![Event::Alert(alert)]));
+        self.published_ms = i64::MIN / 2;
+    }
+
+    fn publish(&mut self, now_ms: i64, cx: &mut Cx<Self>) {
+        let mut unfit: Vec<String> = self.problems.keys().map(|p| p.label().to_owned()).collect();
+        unfit.sort_unstable();
+        let unwritten = self.symbols.ids().filter(|&s| self.board.market(s).read().written_seq == 0).count();
+        self.health.set_readiness(now_ms, &self.stale, unfit.clone(), unwritten);
+        if now_ms - self.published_ms < HEALTH_MS {
+            return;
+        }
+        self.published_ms = now_ms;
+        let ready = self.health.is_ready();
+        let fields = vec![
+            ("stale_keys", self.stale.len().to_string()),
+            ("problems", unfit.join(",")),
+            ("redis", self.board.link().label().to_owned()),
+        ];
+        cx.send(&self.out.writer, WriterMsg::Health(HealthPicture { ready, fields }));
+        self.health.feed_service_manager(ready, self.stale.len());
+    }
+}
+
+impl Room for Watchdog {
+    type Msg = WatchdogMsg;
+
+    fn handle(&mut self, msg: &WatchdogMsg, cx: &mut Cx<Self>) -> Result<(), Fault> {
+        match msg {
+            WatchdogMsg::Look => self.look(cx),
+            WatchdogMsg::Problem { problem, text } => {
+                let now_ms = cx.now_ms();
+                self.problem(*problem, text.clone(), now_ms, cx);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn since(then_ms: i64, now_ms: i64) -> u64 {
+    u64::try_from(now_ms - then_ms).unwrap_or(0)
+}
+
+const fn subject_symbol(subject: Subject) -> Option<SymbolId> {
+    match subject {
+        Subject::Market(symbol) | Subject::Position(symbol, _) => Some(symbol),
+        Subject::Positions | Subject::Account | Subject::Everything => None,
+    }
+}
+
+/// `market:BTCUSDT`, `position:BTCUSDT:long`.
+pub fn subject_label(subject: Subject, symbols: &Symbols) -> String {
+    match subject {
+        Subject::Market(symbol) => format!("market:{}", symbols.name(symbol)),
+        Subject::Position(symbol, side) => format!("position:{}:{}", symbols.name(symbol), side.label()),
+        Subject::Positions => "positions".to_owned(),
+        Subject::Account => "account".to_owned(),
+        Subject::Everything => "everything".to_owned(),
+    }
+}
+
+impl std::fmt::Debug for Watchdog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watchdog").field("stale", &self.stale.len()).finish_non_exhaustive()
+    }
+}

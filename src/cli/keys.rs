@@ -1,0 +1,15 @@
+//! `trapline keys`: the Redis contract.
+
+use super::KeysArgs;
+use crate::error::{Exit, Stop};
+use crate::store::keys;
+use std::io::{ErrorKind, Write};
+
+pub(super) fn run(args: &KeysArgs) -> Result<Exit, Stop> {
+    let text = if args.json { keys::render_json() } else { keys::render_table() };
+    match writeln!(std::io::stdout().lock(), "{}", text.trim_end()) {
+        // `trapline keys | head` is no error.
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Stop::unavailable(format!("cannot print: {e}"))),
+        _ => Ok(Exit::Ok),
+    }
+}

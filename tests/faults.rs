@@ -1,0 +1,319 @@
+//! One test per failure: what is broken, what readers of Redis see, and that the rest goes on. Real processes, real
+//! sockets, a real redis-server.
+
+mod support;
+
+use std::time::Duration;
+use support::{Exchange, KEY, Options, World, http_get, wait_for};
+
+fn number(text: Option<&String>) -> i64 {
+    text.and_then(|t| t.parse().ok()).unwrap_or(-1)
+}
+
+/// The symbol's sequence number in Redis.
+fn seq(world: &World, symbol: &str) -> i64 {
+    number(world.redis.hash(&format!("trapline:{symbol}:market_state")).get("seq"))
+}
+
+/// New values keep arriving.
+fn goes_on(world: &World, symbol: &str) {
+    let before = seq(world, symbol);
+    wait_for(&format!("{symbol} goes on"), || match seq(world, symbol) {
+        now if now > before => Ok(()),
+        now => Err(format!("seq {now}")),
+    });
+}
+
+fn refused(world: &World, reason: &str) -> u64 {
+    world.daemon.statusz()["refused"][reason].as_u64().unwrap_or(0)
+}
+
+#[test]
+fn bad_frames_are_counted_and_the_rest_goes_on() {
+    let world = World::ready(&Options::default());
+    let connects = world.exchange.venue.stats().connects;
+    for (fault, reason) in [
+        ("garbage_frame", "garbage"),
+        ("truncated_frame", "garbage"),
+        ("stale_ts", "stale"),
+        ("future_ts", "future"),
+        ("unknown_symbol", "unknown_symbol"),
+    ] {
+        let before = refused(&world, reason);
+        // Every seventh frame: below the share at which the connection itself is in doubt.
+        world.exchange.control(&format!("fault?name={fault}&ms=20000&every=7&scope=public"));
+        wait_for(fault, || match refused(&world, reason) {
+            now if now > before => Ok(()),
+            now => Err(format!("{reason} {now}: {}", world.daemon.statusz()["refused"])),
+        });
+        goes_on(&world, "BTCUSDT");
+        goes_on(&world, "ETHUSDT");
+        world.exchange.control(&format!("fault?name={fault}&stop=1"));
+    }
+    let newest = world.daemon.statusz()["refused_newest"].clone();
+    let newest = newest.as_array().expect("a list");
+    assert!(!newest.is_empty() && newest.len() <= 100, "{} refusals are kept", newest.len());
+    assert_eq!(world.exchange.venue.stats().connects, connects, "the connections were kept");
+}
+
+#[test]
+fn a_closed_connection_is_followed_by_fresh_data() {
+    let world = World::ready(&Options::default());
+    for fault in ["close", "kill"] {
+        let connects = world.exchange.venue.stats().connects;
+        world.exchange.fault(fault, 0);
+        wait_for("a new connection", || match world.exchange.venue.stats().connects {
+            now if now > connects => Ok(()),
+            now => Err(now.to_string()),
+        });
+        goes_on(&world, "BTCUSDT");
+        world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "0");
+    }
+}
+
+#[test]
+fn a_refused_login_leaves_public_data_alive() {
+    let wrong = Options {
+        key: Some([KEY[0].to_owned(), "not-the-secret".to_owned(), KEY[2].to_owned()]),
+        more: vec![("freshness", "position_ms = 1000".to_owned()), ("reconcile", "every_ms = 500".to_owned())],
+        ..Options::default()
+    };
+    let world = World::start(Exchange::config(), &wrong);
+    world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "0");
+    goes_on(&world, "BTCUSDT");
+    let alert = wait_for("an alert that names the fix", || {
+        let reply: redis::Value = redis::cmd("XRANGE")
+            .arg("trapline:alerts")
+            .arg("-")
+            .arg("+")
+            .query(&mut world.redis.link())
+            .expect("alerts");
+        let text = format!("{reply:?}");
+        if text.contains("login_refused") { Ok(text) } else { Err(text) }
+    });
+    assert!(!alert.contains("not-the-secret"));
+    // Nobody knows the positions: nothing says flat, and bots are told to stop.
+    wait_for("positions are stale", || {
+        let status = world.daemon.statusz();
+        match status["symbols"][0]["long"]["stale"].as_bool() {
+            Some(true) => Ok(()),
+            _ => Err(status["symbols"][0].to_string()),
+        }
+    });
+    assert!(!world.redis.hash("trapline:BTCUSDT:position:long").contains_key("size"));
+    assert_eq!(world.redis.hash("trapline:breaker").get("state").map(String::as_str), Some("open"));
+    let (code, body) = http_get(world.daemon.status_port, "/readyz");
+    assert_eq!(code, 503, "{body}");
+    assert_eq!(http_get(world.daemon.status_port, "/livez").0, 200);
+    goes_on(&world, "BTCUSDT");
+}
+
+#[test]
+fn a_failed_or_odd_rest_answer_is_never_flat() {
+    let world = World::ready(&Options { generation: "v2", ..Options::default() });
+    world.exchange.control("position?symbol=BTCUSDT&side=long&size=0.005&entry=60000");
+    let key = "trapline:BTCUSDT:position:long";
+    world.redis.wait_field(key, "size", |v| v.starts_with("0.005"));
+    for fault in ["rest_500", "rest_429", "rest_html", "rest_empty_body"] {
+        // The push of the close is lost, and REST answers nonsense: nobody has said flat.
+        world.exchange.control(&format!("fault?name={fault}&ms=3000"));
+        world.exchange.control("fault?name=phantom_empty&ms=0");
+        let deadline = std::time::Instant::now() + Duration::from_millis(1_500);
+        while std::time::Instant::now() < deadline {
+            let hash = world.redis.hash(key);
+            assert!(hash.get("size").is_some_and(|s| s.starts_with("0.005")), "{fault}: {hash:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn a_phantom_empty_snapshot_never_says_flat() {
+    let world = World::ready(&Options { generation: "v2", ..Options::default() });
+    world.exchange.control("position?symbol=BTCUSDT&side=long&size=0.005&entry=60000");
+    let key = "trapline:BTCUSDT:position:long";
+    world.redis.wait_field(key, "size", |v| v.starts_with("0.005"));
+    world.exchange.control("fault?name=phantom_empty&ms=0");
+    wait_for("the contradiction is counted", || match refused(&world, "flat_contradicted") {
+        0 => {
+            let hash = world.redis.hash(key);
+            assert!(hash.get("size").is_some_and(|s| s.starts_with("0.005")), "{hash:?}");
+            Err(world.daemon.statusz()["refused"].to_string())
+        }
+        _ => Ok(()),
+    });
+    let hash = world.redis.hash(key);
+    assert!(hash.get("size").is_some_and(|s| s.starts_with("0.005")), "{hash:?}");
+    // And the true close is believed, by two witnesses.
+    world.exchange.control("position?symbol=BTCUSDT&side=long&size=0");
+    world.redis.wait_field(key, "size", |v| v.trim_matches(['0', '.']).is_empty());
+}
+
+#[test]
+fn silence_is_marked_stale_in_the_key_itself() {
+    let world = World::ready(&Options::default());
+    world.exchange.venue.pause();
+    let hash = world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "1");
+    assert!(hash.get("stale_reason").is_some_and(|r| !r.is_empty()), "{hash:?}");
+    assert!(number(hash.get("stale_since")) > 0, "{hash:?}");
+    assert!(number(hash.get("price").map(|_| hash.get("seq")).unwrap_or(None)) > 0, "the last value stays: {hash:?}");
+    assert_eq!(http_get(world.daemon.status_port, "/readyz").0, 503);
+    world.exchange.venue.resume();
+    world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "0");
+}
+
+#[test]
+fn redis_killed_comes_back_complete() {
+    let mut world = World::ready(&Options::default());
+    let port_file = world.redis.server().socket().to_owned();
+    let key = "trapline:ETHUSDT:market_state";
+    let before = number(world.redis.hash(key).get("seq"));
+    // Killed, its data deleted, started again at the same place.
+    world.redis.restart_empty();
+    assert_eq!(world.redis.server().socket(), port_file, "at the same place");
+    for key in ["trapline:BTCUSDT:market_state", key, "trapline:breaker", "trapline:BTCUSDT:position:long"] {
+        wait_for(key, || {
+            let hash = world.redis.hash(key);
+            if hash.is_empty() { Err("not there".to_owned()) } else { Ok(()) }
+        });
+    }
+    wait_for("newer than before", || match seq(&world, "ETHUSDT") {
+        now if now > before => Ok(()),
+        now => Err(now.to_string()),
+    });
+    assert_eq!(http_get(world.daemon.status_port, "/livez").0, 200, "the process was alive all the time");
+    let restarts: u64 = world.daemon.statusz()["rooms"]
+        .as_array()
+        .map(|rooms| rooms.iter().filter_map(|r| r["restarts_total"].as_u64()).sum())
+        .unwrap_or(99);
+    assert_eq!(restarts, 0, "redis being away is no death of a room");
+}
+
+#[test]
+fn a_foreign_type_costs_that_key_alone() {
+    let exchange = Exchange::start(Exchange::config());
+    let redis = support::Redis::start();
+    let _: () = redis::cmd("SET").arg("market_state").arg("foreign").query(&mut redis.link()).expect("set");
+    let daemon = support::Daemon::start(exchange.venue.addr().port(), &redis.server().url(), &Options::default());
+    let world = World { daemon, exchange, redis };
+    world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "0");
+    goes_on(&world, "BTCUSDT");
+    assert_eq!(world.redis.text("market_state").as_deref(), Some("foreign"), "never deleted");
+    assert!(world.redis.text("last_btc_price").is_some(), "its siblings are written");
+    wait_for("the log says it", || {
+        let log = world.daemon.log();
+        if log.contains("market_state") && log.contains("type") { Ok(()) } else { Err(log) }
+    });
+}
+
+#[test]
+fn a_panic_in_one_room_disturbs_no_other() {
+    let options = Options { more: vec![("", "allow_drills = true".to_owned())], ..Options::default() };
+    let world = World::ready(&options);
+    for room in ["validator", "circuit_breaker", "analyst", "trap_recorder", "redis_writer", "health_watchdog"] {
+        let (code, told, error) = world.daemon.cli(&["drill", &format!("panic:{room}")]);
+        assert_eq!(code, 0, "{room}: {told}{error}");
+        wait_for(&format!("{room} restarted"), || {
+            let status = world.daemon.statusz();
+            let found = status["rooms"].as_array().and_then(|r| r.iter().find(|r| r["name"] == room).cloned());
+            match found {
+                Some(r) if r["restarts_total"].as_u64() >= Some(1) && r["state"] == "running" => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        goes_on(&world, "BTCUSDT");
+        assert_eq!(http_get(world.daemon.status_port, "/livez").0, 200);
+    }
+    let journal = std::fs::read_to_string(world.daemon.state.path().join("journal.jsonl")).expect("a journal");
+    assert!(journal.contains("validator"), "the journal names who died");
+}
+
+#[test]
+fn a_hung_room_is_replaced() {
+    let options = Options { more: vec![("", "allow_drills = true".to_owned())], ..Options::default() };
+    let world = World::ready(&options);
+    let (code, told, error) = world.daemon.cli(&["drill", "hang:validator:8s"]);
+    assert_eq!(code, 0, "{told}{error}");
+    wait_for("the validator is replaced", || {
+        let status = world.daemon.statusz();
+        let found = status["rooms"].as_array().and_then(|r| r.iter().find(|r| r["name"] == "validator").cloned());
+        match found {
+            Some(r) if r["restarts_total"].as_u64() >= Some(1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    goes_on(&world, "BTCUSDT");
+    world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "0");
+}
+
+#[test]
+fn no_secret_anywhere() {
+    let mut world = World::ready(&Options::default());
+    world.exchange.fault("kill", 0);
+    goes_on(&world, "BTCUSDT");
+    let mut seen = String::new();
+    for path in ["/statusz", "/metrics", "/readyz", "/livez"] {
+        seen.push_str(&http_get(world.daemon.status_port, path).1);
+    }
+    let dump: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut world.redis.link()).expect("keys");
+    for key in &dump {
+        let kind: String = redis::cmd("TYPE").arg(key).query(&mut world.redis.link()).expect("type");
+        let read = match kind.as_str() {
+            "hash" => vec!["HGETALL", key.as_str()],
+            "list" => vec!["LRANGE", key, "0", "-1"],
+            "zset" => vec!["ZRANGE", key, "0", "-1"],
+            "stream" => vec!["XRANGE", key, "-", "+"],
+            _ => vec!["GET", key],
+        };
+        let mut command = redis::cmd(read[0]);
+        read[1..].iter().for_each(|word| {
+            command.arg(*word);
+        });
+        let value: redis::Value = command.query(&mut world.redis.link()).expect("value");
+        seen.push_str(&format!("{key} {value:?}\n"));
+    }
+    assert_eq!(world.daemon.stop(), 0, "an orderly end");
+    seen.push_str(&world.daemon.log());
+    for entry in walk(world.daemon.state.path()) {
+        seen.push_str(&String::from_utf8_lossy(&std::fs::read(&entry).unwrap_or_default()));
+    }
+    assert!(seen.len() > 10_000, "only {} bytes were looked at", seen.len());
+    for canary in KEY {
+        assert!(!seen.contains(canary), "a secret was shown");
+    }
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            found.extend(walk(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+#[test]
+fn an_orderly_end_marks_what_it_leaves() {
+    let mut world = World::ready(&Options::default());
+    assert_eq!(world.daemon.stop(), 0, "log:\n{}", world.daemon.log());
+    let hash = world.redis.hash("trapline:BTCUSDT:market_state");
+    assert_eq!(hash.get("stale").map(String::as_str), Some("1"), "{hash:?}");
+    assert_eq!(hash.get("stale_reason").map(String::as_str), Some("stopped"), "{hash:?}");
+}
+
+#[test]
+fn a_second_daemon_takes_over_and_the_first_ends_with_75() {
+    let mut first = World::ready(&Options::default());
+    let second =
+        support::Daemon::start(first.exchange.venue.addr().port(), &first.redis.server().url(), &Options::default());
+    second.wait_ready();
+    let code = wait_for("the first ends", || match first.daemon.child.try_wait() {
+        Ok(Some(status)) => Ok(status.code()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(code, Some(75));
+    first.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "0");
+}

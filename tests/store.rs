@@ -1,0 +1,16 @@
+//! The writer's engine against real redis-server processes: what is accepted is what Redis holds, whatever fails.
+//!
+//! A missing redis-server skips these tests visibly, and fails them where TRAPLINE_REQUIRE_REDIS is set.
+
+#[path = "store/bench.rs"]
+mod bench;
+#[path = "store/chaos.rs"]
+mod chaos;
+#[path = "store/events.rs"]
+mod events;
+#[path = "store/refusals.rs"]
+mod refusals;
+#[path = "store/room.rs"]
+mod room;
+#[path = "store/state.rs"]
+mod state;

@@ -1,0 +1,335 @@
+//! State: the newest value wins, never goes back, and comes back.
+
+use crate::bench::*;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use trapline::domain::position::HoldSide;
+use trapline::store::board::LinkState;
+use trapline::store::encode::StaleMark;
+use trapline::store::engine::End;
+use trapline::store::guard::TakeOver;
+
+const KEY: &str = "trapline:BTCUSDT:market_state";
+
+#[test]
+fn every_accepted_value_arrives_and_conflation_keeps_the_newest() {
+    if skip() {
+        return;
+    }
+    for conflate in [true, false] {
+        let server = Server::start(&[]);
+        let mut setup = Setup::at(&server.socket());
+        setup.conflate = conflate;
+        let daemon = setup.start();
+        daemon.price(1);
+        daemon.wait_written(1);
+        for seq in 2..=5_000 {
+            daemon.price(seq);
+        }
+        daemon.wait_written(5_000);
+        assert_eq!(server.field(KEY, "seq").as_deref(), Some("5000"), "conflate {conflate}");
+        assert_eq!(server.field(KEY, "price").as_deref(), Some("65000"));
+        wait_for("primary mirror", || server.field("market_state", "seq").as_deref() == Some("5000"));
+        let conflated = daemon.count("conflated_total");
+        assert!(if conflate { conflated > 0 } else { conflated == 0 }, "conflate {conflate}: {conflated}");
+        wait_for("latencies", || {
+            daemon.price(daemon.board.market(BTC).read().accepted_seq + 1);
+            matches!(server.run(&["LLEN", "update_latencies"]), redis::Value::Int(n) if n > 0)
+        });
+    }
+}
+
+#[test]
+fn older_values_are_refused_in_memory_and_across_restarts() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let daemon = Setup::at(&server.socket()).start();
+    daemon.price(100);
+    daemon.wait_written(100);
+    daemon.price(90);
+    assert_eq!(daemon.count("regressed_total"), 1);
+    daemon.crash();
+
+    let daemon = Setup::at(&server.socket()).start();
+    wait_for("up", || daemon.board.link() == LinkState::Up);
+    let mut old = picture(50);
+    old.seq = 1;
+    daemon.market(old);
+    assert_eq!(daemon.count("regressed_total"), 1, "older than what the former process wrote");
+    assert_eq!(server.field(KEY, "price").as_deref(), Some("60100"));
+    let mut new = picture(101);
+    new.seq = 2;
+    daemon.market(new);
+    daemon.wait_written(2);
+    assert_eq!(server.field(KEY, "price").as_deref(), Some("60101"));
+    daemon.crash();
+
+    // Values that were accepted before the first connection are compared as well.
+    let daemon = Setup::at(&server.socket()).start();
+    {
+        let mut shelf = daemon.desk.shelf();
+        shelf.market(&[picture(102)]);
+        drop(shelf);
+    }
+    daemon.wait_written(102);
+    assert_eq!(server.field(KEY, "price").as_deref(), Some("60102"));
+    daemon.crash();
+    let daemon = Setup::at(&server.socket()).start();
+    daemon.price(70);
+    wait_for("up", || daemon.board.link() == LinkState::Up);
+    daemon.desk.wake();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(server.field(KEY, "price").as_deref(), Some("60102"), "accepted before the stored time was known");
+}
+
+#[test]
+fn a_killed_redis_gets_everything_back_also_when_it_comes_back_empty() {
+    if skip() {
+        return;
+    }
+    for empty in [false, true] {
+        let mut server = Server::start(&[]);
+        let daemon = Setup::at(&server.socket()).start();
+        daemon.price(1);
+        daemon.flat(HoldSide::Long, 1);
+        daemon.flat(HoldSide::Short, 1);
+        daemon.wait_written(1);
+        server.kill();
+        wait_for("noticed", || daemon.board.link() != LinkState::Up);
+        daemon.price(2);
+        if empty {
+            server.forget_everything();
+        }
+        server.up();
+        let up = Instant::now();
+        daemon.wait_written(2);
+        wait_for("all state", || {
+            server.field("current_position", "has_position").as_deref() == Some("0")
+                && server.field("market_state", "seq").as_deref() == Some("2")
+        });
+        println!("empty {empty}: all state after {} ms", up.elapsed().as_millis());
+        assert!(up.elapsed() < Duration::from_secs(10), "limit 2 s on a quiet machine");
+    }
+}
+
+#[test]
+fn an_emptied_redis_is_noticed_and_filled() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let daemon = Setup::at(&server.socket()).start();
+    daemon.price(1);
+    daemon.flat(HoldSide::Long, 1);
+    daemon.event(1);
+    daemon.wait_written(1);
+    daemon.wait_settled();
+    server.run(&["FLUSHALL"]);
+    wait_for("state is back", || server.field(KEY, "seq").as_deref() == Some("1"));
+    wait_for("position is back", || server.field("trapline:BTCUSDT:position:long", "size").as_deref() == Some("0"));
+    wait_for("event is back", || stream(&server) == [1]);
+    wait_for("repair counted", || daemon.count("audit_repairs_total") >= 1);
+    assert!(server.field(KEY, "symbol").is_some(), "every field, not only those that changed");
+
+    // One key deleted by somebody: the next write finds out.
+    server.run(&["DEL", KEY]);
+    daemon.price(2);
+    wait_for("every field is back", || {
+        server.field(KEY, "symbol").is_some() && server.field(KEY, "seq").as_deref() == Some("2")
+    });
+}
+
+#[test]
+fn of_two_daemons_the_newer_writes_and_the_older_is_fenced() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut old = Setup::at(&server.socket()).start();
+    old.price(1);
+    old.wait_written(1);
+    let new = Setup::at(&server.socket()).start();
+    new.price(5);
+    new.wait_written(5);
+    assert_eq!(old.ended(), Some(End::Fenced));
+    assert_eq!(old.board.link(), LinkState::Fenced);
+    assert!(new.board.epoch() > old.board.epoch());
+    old.price(9);
+    new.price(6);
+    new.wait_written(6);
+    assert_eq!(server.field(KEY, "seq").as_deref(), Some("6"));
+
+    // The polite one waits its turn.
+    let mut setup = Setup::at(&server.socket());
+    setup.settings.take_over = TakeOver::Wait;
+    let waiting = setup.start();
+    waiting.price(7);
+    wait_for("it waits", || waiting.board.link() == LinkState::Refused);
+    assert_eq!(new.board.link(), LinkState::Up);
+    new.crash();
+    waiting.wait_written(7);
+}
+
+/// A proxy that can stop pumping one connection and let go of what it holds later.
+struct Proxy {
+    path: PathBuf,
+    frozen: Arc<AtomicBool>,
+    accepted: Arc<AtomicU32>,
+    release: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    fn start(folder: &Path, server: PathBuf) -> Self {
+        let path = folder.join("proxy.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (frozen, release) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let accepted = Arc::new(AtomicU32::new(0));
+        let (f, r, a) = (Arc::clone(&frozen), Arc::clone(&release), Arc::clone(&accepted));
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let n = a.fetch_add(1, SeqCst);
+                let Ok(upstream) = UnixStream::connect(&server) else { continue };
+                let (c, u) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+                // Only the first connection is ever frozen.
+                let frozen = if n == 0 { Arc::clone(&f) } else { Arc::new(AtomicBool::new(false)) };
+                let (to, from) = (Arc::clone(&frozen), frozen);
+                let (r1, r2) = (Arc::clone(&r), Arc::clone(&r));
+                std::thread::spawn(move || pump(client, upstream, &to, &r1));
+                std::thread::spawn(move || pump(u, c, &from, &r2));
+            }
+        });
+        Self { path, frozen, accepted, release }
+    }
+}
+
+fn pump(mut from: UnixStream, mut to: UnixStream, frozen: &AtomicBool, release: &AtomicBool) {
+    let mut buffer = [0; 64 * 1024];
+    while let Ok(n) = from.read(&mut buffer) {
+        while frozen.load(SeqCst) && !release.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if n == 0 || to.write_all(&buffer[..n]).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_write_held_in_a_dead_connection_never_lands_after_a_newer_one() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let proxy = Proxy::start(server.folder(), server.socket());
+    let daemon = Setup::at(&proxy.path).start();
+    daemon.price(1);
+    daemon.wait_written(1);
+    proxy.frozen.store(true, SeqCst);
+    let frozen = Instant::now();
+    daemon.price(2);
+    wait_for("given up", || daemon.board.link() != LinkState::Up);
+    println!("half-open connection found after {} ms", frozen.elapsed().as_millis());
+    daemon.price(3);
+    daemon.wait_written(3);
+    assert_eq!(proxy.accepted.load(SeqCst), 2);
+    assert!(daemon.count("unknown_outcome_total") >= 1);
+    // Now the old connection lets go of the write it held.
+    proxy.release.store(true, SeqCst);
+    for _ in 0..50 {
+        assert_eq!(server.field(KEY, "seq").as_deref(), Some("3"));
+        std::thread::sleep(Duration::from_millis(4));
+    }
+}
+
+#[test]
+fn a_stopped_redis_is_survived_and_nothing_goes_back() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let daemon = Setup::at(&server.socket()).start();
+    daemon.price(1);
+    daemon.wait_written(1);
+    server.signal(rustix::process::Signal::STOP);
+    daemon.price(2);
+    wait_for("given up", || daemon.board.link() != LinkState::Up);
+    for seq in 3..=50 {
+        daemon.price(seq);
+    }
+    server.signal(rustix::process::Signal::CONT);
+    daemon.wait_written(50);
+    for _ in 0..20 {
+        assert_eq!(server.field(KEY, "seq").as_deref(), Some("50"));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_stale_mark_stands_in_every_mirror_and_goes_with_the_next_value() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let daemon = Setup::at(&server.socket()).start();
+    daemon.price(1);
+    daemon.flat(HoldSide::Long, 1);
+    daemon.flat(HoldSide::Short, 1);
+    daemon.wait_written(1);
+    let mark = StaleMark { since_ms: daemon.desk.clock.now_ms(), reason: "no_answer" };
+    {
+        let mut shelf = daemon.desk.shelf();
+        shelf.stale_position(BTC, HoldSide::Long, Some(mark));
+        shelf.stale_market(BTC, Some(StaleMark { since_ms: 1, reason: "no_data" }));
+    }
+    daemon.desk.wake();
+    wait_for("marked", || {
+        server.field("current_position", "stale").as_deref() == Some("1")
+            && server.field("market_state", "stale_reason").as_deref() == Some("no_data")
+    });
+    let json: String = redis::cmd("GET").arg("active_position").query(&mut server.eyes()).unwrap();
+    assert!(json.contains(r#""stale":1,"stale_reason":"no_answer""#), "{json}");
+    daemon.flat(HoldSide::Long, 2);
+    daemon.price(2);
+    wait_for("fresh", || {
+        server.field("current_position", "stale").as_deref() == Some("0")
+            && server.field("market_state", "stale").as_deref() == Some("0")
+    });
+}
+
+#[test]
+fn what_a_former_process_left_can_be_marked_stale() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let daemon = Setup::at(&server.socket()).start();
+    daemon.price(1);
+    daemon.flat(HoldSide::Long, 1);
+    daemon.flat(HoldSide::Short, 1);
+    daemon.wait_written(1);
+    wait_for("written", || server.field("current_position", "stale").as_deref() == Some("0"));
+    daemon.crash();
+    let daemon = Setup::at(&server.socket()).start();
+    wait_for("up", || daemon.board.link() == LinkState::Up);
+    let mark = Some(StaleMark { since_ms: 1, reason: "login_refused" });
+    {
+        let mut shelf = daemon.desk.shelf();
+        HoldSide::BOTH.into_iter().for_each(|side| shelf.stale_position(BTC, side, mark));
+        shelf.stale_market(BTC, mark);
+    }
+    daemon.desk.wake();
+    for key in ["current_position", "trapline:BTCUSDT:position:short", KEY, "market_state"] {
+        wait_for(key, || server.field(key, "stale_reason").as_deref() == Some("login_refused"));
+        assert!(server.field(key, "symbol").is_some(), "the rest stays: {key}");
+    }
+    for key in ["active_position", "long_trader_position", "short_trader_position"] {
+        let json: String = redis::cmd("GET").arg(key).query(&mut server.eyes()).unwrap();
+        assert!(json.contains(r#""stale":1"#) && json.contains(r#""has_position":false"#), "{key}: {json}");
+    }
+}

@@ -1,0 +1,240 @@
+//! Feeds and reconciler as rooms, under supervision, against the built-in exchange.
+
+use crate::scripted::until;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use trapline::actors::health::Problem;
+use trapline::actors::reconciler::{Reconciler, ReconcilerCounters, ReconcilerMsg, ReconcilerSettings};
+use trapline::actors::validator::ValidatorMsg;
+use trapline::actors::watchdog::WatchdogMsg;
+use trapline::actors::{feed, reconciler, validator, watchdog};
+use trapline::clock::Clock;
+use trapline::domain::position::PositionStatement;
+use trapline::domain::report::{Origin, Report};
+use trapline::domain::symbol::Symbols;
+use trapline::exchange::bitget::consts::{Endpoints, Generation};
+use trapline::exchange::bitget::credential::Credential;
+use trapline::exchange::bitget::dialect::Dialect;
+use trapline::exchange::bitget::rest::{Rest, RestSettings};
+use trapline::exchange::bitget::subscribe::Stream;
+use trapline::exchange::session::{Connections, FeedSettings};
+use trapline::exchange::skew::Skew;
+use trapline::supervise::{
+    Budgets, Command, Cx, Factory, Fault, Message, Port, Room, Running, Strategy, Tree, TreeConfig,
+};
+use trapline::venue::{AccountKind, Credentials, FaultName, FaultSpec, Limits, Venue, VenueConfig};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A room that keeps what it is told.
+struct Keeper<M>(Arc<Mutex<Vec<M>>>);
+
+impl<M: Message + Clone> Keeper<M> {
+    fn factory(kept: Arc<Mutex<Vec<M>>>) -> Factory<Self> {
+        Arc::new(move |_, _| Ok(Self(kept.clone())))
+    }
+}
+
+impl<M: Message + Clone> Room for Keeper<M> {
+    type Msg = M;
+    fn handle(&mut self, msg: &M, _cx: &mut Cx<Self>) -> Result<(), Fault> {
+        self.0.lock().unwrap().push(msg.clone());
+        Ok(())
+    }
+}
+
+/// Feeds, reconciler, and keepers where validator and watchdog would be.
+struct House {
+    venue: Venue,
+    running: Running,
+    told: Arc<Mutex<Vec<ValidatorMsg>>>,
+    problems: Arc<Mutex<Vec<WatchdogMsg>>>,
+    reconciler: Port<ReconcilerMsg>,
+    counters: ReconcilerCounters,
+    dialect: Dialect,
+}
+
+impl House {
+    async fn build(account: AccountKind, secret: &str) -> Self {
+        let config = VenueConfig {
+            credentials: Some(Credentials { key: "k".into(), secret: "right".into(), pass: "p".into() }),
+            account,
+            limits: Limits { messages_per_second: 1_000, rest_rates: false, ..Limits::default() },
+            ..VenueConfig::default()
+        };
+        let venue = trapline::venue::start(config).await.unwrap();
+        let (clock, symbols) = (Clock::system(), Arc::new(Symbols::usdt(["BTCUSDT", "ETHUSDT"])));
+        let credential = Credential::new("k", secret, "p");
+        let endpoints = Endpoints::at(&venue.url());
+        let rest = RestSettings { backoff: Duration::from_millis(5), timeout: 2 * SECOND, ..RestSettings::default() };
+        let rest = Rest::new(
+            endpoints.clone(),
+            Some(credential.clone()),
+            symbols.clone(),
+            rest,
+            clock.clone(),
+            Skew::default(),
+        )
+        .unwrap();
+        let dialect = Dialect::auto();
+        let shared = feed::FeedShared {
+            endpoints,
+            dialect: dialect.clone(),
+            symbols: symbols.clone(),
+            settings: FeedSettings {
+                subscribe_gap: Duration::ZERO,
+                messages_per_second: 1_000,
+                reconnect_min: Duration::from_millis(10),
+                ..FeedSettings::default()
+            },
+            rest: rest.clone(),
+            clock: clock.clone(),
+            connections: Connections::default(),
+            seed: 1,
+            public_down: Arc::default(),
+        };
+        let mut tree = Tree::new(TreeConfig::new(clock.clone(), 1));
+        let group = tree.group("ingest", Strategy::OneForOne, Budgets::default());
+        let (told, problems) = (Arc::default(), Arc::default());
+        let to_validator = tree.port(&validator::card());
+        let to_watchdog = tree.port(&watchdog::card());
+        let to_reconciler = tree.port(&reconciler::card());
+        tree.room(group, validator::card(), to_validator.clone(), Keeper::factory(Arc::clone(&told)));
+        tree.room(group, watchdog::card(), to_watchdog.clone(), Keeper::factory(Arc::clone(&problems)));
+        let counters = ReconcilerCounters::default();
+        // Rounds only at the start and when asked for.
+        let settings = ReconcilerSettings { every: 600 * SECOND, ..ReconcilerSettings::default() };
+        let out = reconciler::Outlets { validator: to_validator.clone(), watchdog: to_watchdog.clone() };
+        let factory = Reconciler::factory(rest, dialect.clone(), settings, clock, counters.clone(), out);
+        tree.room(group, reconciler::card(), to_reconciler.clone(), factory);
+        let out = feed::Outlets { validator: to_validator, reconciler: to_reconciler.clone(), watchdog: to_watchdog };
+        let streams = Stream::market(symbols.ids(), &[]);
+        let (public, private) = (feed::public_card(1), feed::private_card());
+        let (to_public, to_private) = (tree.port(&public), tree.port(&private));
+        tree.room(group, public, to_public, feed::Feed::public(shared.clone(), streams, out.clone()));
+        tree.room(group, private, to_private, feed::Feed::private(shared, credential, out));
+        Self { venue, running: tree.start(), told, problems, reconciler: to_reconciler, counters, dialect }
+    }
+
+    fn told(&self) -> Vec<ValidatorMsg> {
+        self.told.lock().unwrap().clone()
+    }
+
+    fn reports(&self, origin: Origin) -> Vec<Report> {
+        let of = |msg| match msg {
+            ValidatorMsg::Reports(batch) if batch.origin == origin => batch.reports.to_vec(),
+            _ => Vec::new(),
+        };
+        self.told().into_iter().flat_map(of).collect()
+    }
+
+    fn statements(&self, origin: Origin) -> Vec<PositionStatement> {
+        let of = |report| if let Report::Positions(statement) = report { Some(*statement) } else { None };
+        self.reports(origin).into_iter().filter_map(of).collect()
+    }
+
+    /// Connection numbers of the private feed's logins.
+    fn logins(&self) -> Vec<u32> {
+        let of = |msg| match msg {
+            ValidatorMsg::FeedReady { connection, private: true, .. } => Some(connection),
+            _ => None,
+        };
+        self.told().into_iter().filter_map(of).collect()
+    }
+
+    /// The last word about `problem`: its text while it lasts.
+    fn problem(&self, wanted: Problem) -> Option<Option<String>> {
+        let problems = self.problems.lock().unwrap();
+        let of = |msg: &WatchdogMsg| match msg {
+            WatchdogMsg::Problem { problem, text } if *problem == wanted => Some(text.clone()),
+            _ => None,
+        };
+        problems.iter().rev().find_map(of)
+    }
+
+    async fn end(self) {
+        let Self { venue, running, .. } = self;
+        running.stop(&[], 10 * SECOND).await;
+        venue.stop().await;
+    }
+}
+
+#[actix_rt::test]
+async fn the_rooms_find_out_the_account_and_bring_the_truth_from_both_witnesses() {
+    for (account, generation) in
+        [(AccountKind::Classic, Generation::Classic), (AccountKind::Unified, Generation::Unified)]
+    {
+        let house = House::build(account, "right").await;
+        until("a login", || house.logins().first().copied()).await;
+        assert_eq!(house.dialect.known(), Some(generation));
+        until("flat by socket", || house.statements(Origin::Socket).first().map(|s| assert!(s.rows.is_empty()))).await;
+        until("flat by REST", || house.statements(Origin::Rest).first().map(|s| assert!(s.rows.is_empty()))).await;
+        until("market", || {
+            house.reports(Origin::Socket).iter().find_map(|r| matches!(r, Report::Ticker(_)).then_some(()))
+        })
+        .await;
+        let offset = |msg| if let ValidatorMsg::ClockOffset { offset_ms } = msg { Some(offset_ms) } else { None };
+        let offset = until("the clock", || house.told().into_iter().find_map(offset)).await;
+        assert!(offset.abs() < 5_000, "{offset}");
+        // Two doubts, two answers, the second not long after the first.
+        until("the round after the login", || (house.counters.answered_total() >= 2).then_some(())).await;
+        for _ in 0..2 {
+            let answered = house.counters.answered_total();
+            house.reconciler.send(ReconcilerMsg::Suspicion { symbol: None }).await.unwrap();
+            until("an answer to the doubt", || (house.counters.answered_total() > answered).then_some(())).await;
+        }
+        assert_eq!(house.counters.suspicions_total(), 2);
+        assert_eq!(house.counters.failed_total(), 0);
+        house.end().await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_wrong_secret_is_told_with_its_fix_and_the_market_goes_on() {
+    let house = House::build(AccountKind::Unified, "canary-wrong").await;
+    let text = until("the problem", || house.problem(Problem::Login).flatten()).await;
+    assert!(text.contains("secret") && !text.contains("canary"), "{text}");
+    until("market", || (house.reports(Origin::Socket).len() > 5).then_some(())).await;
+    assert_eq!((house.logins().len(), house.statements(Origin::Rest).len()), (0, 0));
+    assert!(!format!("{:?}", house.told()).contains("canary"));
+    house.end().await;
+}
+
+#[actix_rt::test]
+async fn a_restarted_feed_says_that_its_predecessor_is_lost_and_logs_in_anew() {
+    let house = House::build(AccountKind::Unified, "right").await;
+    let first = until("a login", || house.logins().first().copied()).await;
+    house.running.command(Command::Restart, feed::private_card().name, "test", "drill").unwrap();
+    let second = until("a second login", || house.logins().get(1).copied()).await;
+    assert!(second > first, "{first} {second}");
+    let lost = |msg: &ValidatorMsg| matches!(msg, ValidatorMsg::FeedLost { private: true, .. });
+    let told = house.told();
+    let lost_at = told.iter().position(lost).expect("the loss is told");
+    let again = |msg: &ValidatorMsg| matches!(msg, ValidatorMsg::FeedReady { connection, .. } if *connection == second);
+    assert!(lost_at < told.iter().position(again).unwrap());
+    house.end().await;
+}
+
+#[actix_rt::test]
+async fn no_answer_is_a_problem_and_never_flat() {
+    let house = House::build(AccountKind::Unified, "right").await;
+    until("the round after the login", || (house.counters.answered_total() >= 2).then_some(())).await;
+    for fault in [FaultName::RestHtml, FaultName::RestEmptyBody, FaultName::Rest500] {
+        house.venue.fault(FaultSpec::new(fault, 60_000));
+        // The first failure shows that what was asked before the fault has been answered.
+        let mut stated = 0;
+        for asked in 0..2 {
+            let failed = house.counters.failed_total();
+            house.reconciler.send(ReconcilerMsg::Suspicion { symbol: None }).await.unwrap();
+            until("a failure", || (house.counters.failed_total() > failed).then_some(())).await;
+            let now = house.statements(Origin::Rest).len();
+            assert!(asked == 0 || now == stated, "{fault:?}: a failed answer became a statement");
+            stated = now;
+        }
+        house.venue.stop_fault(fault);
+    }
+    until("the problem", || house.problem(Problem::Reconcile).flatten()).await;
+    house.reconciler.send(ReconcilerMsg::Suspicion { symbol: None }).await.unwrap();
+    until("its end", || house.problem(Problem::Reconcile).filter(Option::is_none)).await;
+    house.end().await;
+}
