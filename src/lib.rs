@@ -33,3 +33,8 @@ pub mod tape;
 pub mod telemetry;
 pub mod topology;
 pub mod venue;
+
+/// The examples of STYLE.md compile and pass.
+#[cfg(doctest)]
+#[doc = include_str!("../STYLE.md")]
+pub struct StyleExamples;
