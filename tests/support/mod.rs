@@ -1,6 +1,7 @@
 //! A whole daemon as its users run it: the built binary, a redis-server of its own, the built-in exchange.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod figures;
 pub mod proxy;
 
 use std::collections::BTreeMap;
