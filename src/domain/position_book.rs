@@ -1,6 +1,7 @@
 //! What the account holds, from everything the exchange said about it. The hard part is 'flat': silence, a failed
 //! query and a single empty answer are not flat. A side that was open (or unknown) becomes flat only when two
-//! witnesses agree: the socket and REST, or two REST answers, all of them later than the last word that it is open.
+//! witnesses agree: the socket and REST, or two REST answers some seconds apart, all of them later than the last word
+//! that it is open.
 
 use super::picture::{Holding, PositionPicture};
 use super::position::{Coverage, HoldSide, Position, PositionStatement};
@@ -12,6 +13,10 @@ use std::sync::Arc;
 
 /// How long one witness's word for 'flat' waits for the second before it has to be said again.
 pub const WITNESS_MS: i64 = 15_000;
+
+/// Two REST answers closer together than this, by exchange time, are one witness: a server that is ill for a moment
+/// answers 'nothing' as often as it is asked.
+pub const REST_APART_MS: i64 = 5_000;
 
 /// What a statement changed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -171,7 +176,8 @@ impl PositionBook {
         let confirmed = match origin {
             Origin::Socket => recent(side.flat_rest).is_some(),
             Origin::Rest => {
-                recent(side.flat_socket).is_some() || recent(side.flat_rest).is_some_and(|(first, _)| at > first)
+                recent(side.flat_socket).is_some()
+                    || recent(side.flat_rest).is_some_and(|(first, _)| at - first >= REST_APART_MS)
             }
         };
         if confirmed {
@@ -183,7 +189,8 @@ impl PositionBook {
         } else {
             match origin {
                 Origin::Socket => side.flat_socket = Some((at, received_ms)),
-                Origin::Rest => side.flat_rest = Some((at, received_ms)),
+                // The first of them waits for one that is far enough from it.
+                Origin::Rest => side.flat_rest = recent(side.flat_rest).or(Some((at, received_ms))),
             }
             outcome.suspicions.push(symbol);
         }

@@ -75,8 +75,20 @@ fn one_empty_rest_answer_after_a_push_needs_a_second_read() {
     assert!(!is_flat(&book) && outcome.suspicions.contains(&BTC));
     book.apply(&say(200, ALL, vec![]), Origin::Rest, 0, 210);
     assert!(!is_flat(&book), "the same answer twice is one witness");
-    book.apply(&say(320, ALL, vec![]), Origin::Rest, 0, 330);
+    let outcome = book.apply(&say(199 + REST_APART_MS, ALL, vec![]), Origin::Rest, 0, 200 + REST_APART_MS);
+    assert!(!is_flat(&book), "one illness of the server is one witness");
+    assert!(outcome.suspicions.contains(&BTC), "so it is asked again");
+    book.apply(&say(200 + REST_APART_MS, ALL, vec![]), Origin::Rest, 0, 210 + REST_APART_MS);
     assert!(is_flat(&book));
+}
+
+#[test]
+fn an_open_word_between_two_empty_answers_ends_the_first() {
+    let mut book = open_book();
+    book.apply(&say(200, ALL, vec![]), Origin::Rest, 0, 200);
+    book.apply(&say(2_000, ALL, vec![row(BTC, HoldSide::Long, 3, 60_000)]), Origin::Rest, 0, 2_000);
+    book.apply(&say(200 + REST_APART_MS, ALL, vec![]), Origin::Rest, 0, 200 + REST_APART_MS);
+    assert!(!is_flat(&book));
 }
 
 #[test]
@@ -165,15 +177,18 @@ proptest! {
         words in prop::collection::vec((any::<bool>(), any::<bool>(), 0_i64..40), 1..60)
     ) {
         let mut book = open_book();
-        let (mut now, mut flat_words, mut last_rest_flat) = (1_000_i64, 0, i64::MIN);
+        let (mut now, mut flat_words, mut last_rest_flat, mut socket_flat) = (1_000_i64, 0, i64::MIN, false);
         for (rest, open, lag) in words {
             now += 50;
             let (origin, at) = if rest { (Origin::Rest, now - lag) } else { (Origin::Socket, now) };
             let rows = if open { vec![row(BTC, HoldSide::Long, 3, 60_000)] } else { vec![] };
             book.apply(&say(at, ALL, rows), origin, 1, now);
-            if open { flat_words = 0; } else { flat_words += 1; if rest { last_rest_flat = now; } }
+            if open { (flat_words, socket_flat) = (0, false); }
+            else { flat_words += 1; if rest { last_rest_flat = now; } else { socket_flat = true; } }
             if flat_words < 2 { prop_assert!(open || !is_flat(&book) ); }
             if is_flat(&book) { prop_assert!(last_rest_flat > i64::MIN, "never flat without REST"); }
+            // All of the words lie within 3 s: too close for REST alone.
+            if is_flat(&book) { prop_assert!(socket_flat, "two answers of one moment are one witness"); }
         }
     }
 }

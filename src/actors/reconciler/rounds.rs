@@ -27,6 +27,10 @@ use tracing::{info, warn};
 /// Pause between two questions for the kind of account.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(2);
 
+/// A suspicion that stays is asked about less and less often, up to this many doublings of the first gap: the limits of
+/// REST belong to the whole account.
+const DOUBLINGS: u32 = 3;
+
 /// Ids of the fills that were handed on; bounded, oldest forgotten first.
 #[derive(Default)]
 struct SeenFills {
@@ -71,6 +75,9 @@ pub(super) struct Rounds {
     contracts: FxHashMap<SymbolId, Option<String>>,
     failing: bool,
     key_refused: bool,
+    /// Questions for one suspicion after another, and when the last of them was answered.
+    hurried: u32,
+    hurried_at: Option<Instant>,
 }
 
 impl Rounds {
@@ -99,6 +106,8 @@ impl Rounds {
             contracts: FxHashMap::default(),
             failing: false,
             key_refused: false,
+            hurried: 0,
+            hurried_at: None,
         }
     }
 
@@ -125,10 +134,11 @@ impl Rounds {
             }
             let private = self.rest.has_credential();
             let everything = self.wanted.everything.take() || now >= round_due;
-            let gap_over = read_at.is_none_or(|at| at + self.settings.suspicion_gap <= now);
+            let gap_over = read_at.is_none_or(|at| at + self.suspicion_gap() <= now);
             if private && (everything || (self.wanted.positions.get() && gap_over)) {
                 if self.wanted.positions.take() {
                     self.counters.shared.2.fetch_add(1, Ordering::Relaxed);
+                    self.hurry(now);
                 }
                 let outcome = self.round(everything).await?;
                 read_at = Some(Instant::now());
@@ -155,7 +165,7 @@ impl Rounds {
             if private {
                 due = due.min(round_due);
                 if self.wanted.positions.get() {
-                    due = due.min(read_at.map_or(now, |at| at + self.settings.suspicion_gap));
+                    due = due.min(read_at.map_or(now, |at| at + self.suspicion_gap()));
                 }
             }
             tokio::select! {
@@ -163,6 +173,21 @@ impl Rounds {
                 () = tokio::time::sleep_until(due.into()) => {}
             }
         }
+    }
+
+    /// Least time between two questions for a suspicion.
+    fn suspicion_gap(&self) -> Duration {
+        self.settings.suspicion_gap * 2_u32.pow(self.hurried.saturating_sub(1).min(DOUBLINGS))
+    }
+
+    /// Counts questions that follow each other; after a quiet while the next one comes at once again.
+    fn hurry(&mut self, now: Instant) {
+        let quiet = self.settings.suspicion_gap * 2_u32.pow(DOUBLINGS + 1);
+        if self.hurried_at.is_none_or(|at| at + quiet < now) {
+            self.hurried = 0;
+        }
+        self.hurried = self.hurried.saturating_add(1);
+        self.hurried_at = Some(now);
     }
 
     /// Positions, and the rest of what the account has to say if `everything` is wanted.
