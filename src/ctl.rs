@@ -5,7 +5,10 @@
 //! It runs on a thread of its own and asks the tree from outside, so it answers while rooms hang. Drills are here and
 //! not on the status pages: a web page can make a browser post to a loopback port, it cannot open a unix socket.
 
+use crate::actors::health::Health;
 use crate::clock::Clock;
+use crate::drills::{Drills, Outside};
+use crate::store::board::Board;
 use crate::supervise::{Command, Running};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
@@ -31,6 +34,7 @@ const REQUEST_BYTES: u64 = 64 * 1024;
 const IDLE: Duration = Duration::from_secs(10);
 /// The longest reason kept.
 const WHY_CHARS: usize = 200;
+const NO_DRILLS: &str = "drills are not allowed: set allow_drills = true and reload";
 /// The longest hang that a drill may ask for.
 const HANG_MS: u64 = 60_000;
 
@@ -73,6 +77,18 @@ pub enum Request {
         who: String,
         why: String,
     },
+    /// The next message of a room is poison; only where drills are allowed.
+    Poison {
+        room: String,
+        who: String,
+        why: String,
+    },
+    /// A connection is broken; only where drills are allowed.
+    Outside {
+        what: Outside,
+        who: String,
+        why: String,
+    },
     /// A room's thread sleeps; only where drills are allowed.
     Hang {
         room: String,
@@ -104,6 +120,9 @@ pub struct Controlled {
     pub clock: Clock,
     /// May change while the daemon runs.
     pub allow_drills: Arc<AtomicBool>,
+    pub drills: Drills,
+    pub board: Arc<Board>,
+    pub health: Health,
     pub started_ms: i64,
 }
 
@@ -218,7 +237,7 @@ async fn converse(stream: UnixStream, controlled: &Controlled) -> std::io::Resul
             _ if !whole => Reply::refused(format!("a request is one line of at most {REQUEST_BYTES} bytes")),
             Ok(request) => {
                 let who = |name: &str| format!("{} (uid {})", clean(name), caller.uid());
-                obey(request, controlled, &who)
+                obey(request, controlled, &who).await
             }
             Err(error) => Reply::refused(format!("not understood: {error}")),
         };
@@ -231,7 +250,7 @@ async fn converse(stream: UnixStream, controlled: &Controlled) -> std::io::Resul
     }
 }
 
-fn obey(request: Request, controlled: &Controlled, by: &dyn Fn(&str) -> String) -> Reply {
+async fn obey(request: Request, controlled: &Controlled, by: &(dyn Fn(&str) -> String + Sync)) -> Reply {
     let running = &controlled.running;
     let act = |command: Command, room: &str, who: &str, why: &str| {
         let why = clean(why);
@@ -244,7 +263,7 @@ fn obey(request: Request, controlled: &Controlled, by: &dyn Fn(&str) -> String) 
         if controlled.allow_drills.load(Ordering::Relaxed) {
             act(command, room, who, why)
         } else {
-            Reply::refused("drills are not allowed: set allow_drills = true")
+            Reply::refused(NO_DRILLS)
         }
     };
     match request {
@@ -253,6 +272,16 @@ fn obey(request: Request, controlled: &Controlled, by: &dyn Fn(&str) -> String) 
         Request::Suspend { room, who, why } => act(Command::Suspend, &room, &who, &why),
         Request::Resume { room, who, why } => act(Command::Resume, &room, &who, &why),
         Request::Panic { room, who, why } => drill(Command::Panic, &room, &who, &why),
+        Request::Poison { room, who, why } => drill(Command::Poison, &room, &who, &why),
+        Request::Outside { .. } if !controlled.allow_drills.load(Ordering::Relaxed) => Reply::refused(NO_DRILLS),
+        Request::Outside { what, who, why } => {
+            // Written down first: what follows in the journal is its consequence.
+            running.operator(what.word(), "Drill", &by(&who), &clean(&why));
+            match controlled.drills.inject(what).await {
+                Ok(hit) => Reply { error: String::new(), body: json!({"hit": hit}) },
+                Err(why) => Reply::refused(why),
+            }
+        }
         Request::Hang { room, ms, who, why } => drill(Command::Hang(ms.min(HANG_MS)), &room, &who, &why),
         Request::Quarantine => {
             let held: Vec<_> = running.quarantine().list().iter().map(|entry| json!(entry)).collect();
@@ -279,6 +308,11 @@ fn status(controlled: &Controlled) -> Value {
         "zombies": running.zombies(),
         "journal": running.journal().status(),
         "quarantined": running.quarantine().list().len(),
+        "connections": controlled.drills.connections.total(),
+        "redis": controlled.board.link().label(),
+        "counts": controlled.board.counts.read().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        "stale_keys": controlled.health.readiness().stale_keys,
+        "problems": controlled.health.readiness().problems,
         "rooms": running.observe(),
     })
 }

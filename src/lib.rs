@@ -22,6 +22,7 @@ pub mod clock;
 pub mod config;
 pub mod ctl;
 pub mod domain;
+pub mod drills;
 pub mod error;
 pub mod exchange;
 pub mod managed_redis;

@@ -8,13 +8,14 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ctl::{self, Control, Controlled};
 use crate::domain::symbol::Symbols;
+use crate::drills::Drills;
 use crate::error::Stop;
 use crate::exchange::bitget::subscribe::{Stream, shard};
 use crate::settings::Settings;
 use crate::store::board::{Board, LinkState};
 use crate::store::desk::Desk;
 use crate::store::encode::Layout;
-use crate::supervise::{Card, GroupId, Leftovers, Overflow, Running, Strategy, Tree, TreeConfig};
+use crate::supervise::{Card, GroupId, Leftovers, Overflow, Running, Strategy, Tree, TreeConfig, Vocabulary};
 use crate::telemetry::metrics::Metrics;
 use std::path::Path;
 use std::sync::Arc;
@@ -101,6 +102,7 @@ impl Daemon {
             zombies: set.zombies,
             quarantine: set.quarantine,
             journal_bytes: set.journal_bytes,
+            vocabulary: Vocabulary(symbols.iter().map(|(_, symbol)| symbol.name.clone()).collect()),
             ..TreeConfig::new(clock.clone(), set.seed)
         });
 
@@ -248,6 +250,9 @@ impl Daemon {
             started_ms: clock.now_ms(),
             clock,
             allow_drills: allow_drills.clone(),
+            drills: Drills { connections: set.feed.connections.clone(), redis: set.redis.clone() },
+            board: board.clone(),
+            health: health.clone(),
         };
         let control = ctl::open_or_warn(state, controlled);
         let groups = [ingest, pipeline, sinks, operations];

@@ -467,7 +467,7 @@ fn variables_and_settings_in_the_papers_exist() {
 #[test]
 fn scripts_are_strict_run_from_anywhere_and_can_be_run() {
     use std::os::unix::fs::PermissionsExt;
-    for script in ["scripts/setup", "scripts/demo", "scripts/test", ".ci/run"] {
+    for script in ["scripts/setup", "scripts/demo", "scripts/test", "scripts/clients", ".ci/run"] {
         let path = root().join(script);
         let text = fs::read_to_string(&path).unwrap_or_else(|_| panic!("{script} exists"));
         assert!(text.starts_with("#!/usr/bin/env bash\n"), "{script}");

@@ -2,6 +2,7 @@
 //! the account holds.
 
 use super::recorder::RecorderMsg;
+use super::saved;
 use super::writer::WriterMsg;
 use crate::domain::market::{Candle, Trade};
 use crate::domain::report::{Batch, Report};
@@ -45,6 +46,11 @@ impl Message for AnalystMsg {
             Self::Market(batch) => batch.digest(),
             other => format!("{other:?}"),
         }
+    }
+
+    /// Windows move on: a trade of then, counted now, would tell of a move that never was.
+    fn replayable(&self) -> Result<(), &'static str> {
+        Err(saved::PASSED)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::analyst::AnalystMsg;
 use super::ledger::LedgerMsg;
+use super::saved::{self, SavedBatch};
 use super::writer::WriterMsg;
 use crate::domain::account::Fill;
 use crate::domain::breaker::{Breaker, Limits, State};
@@ -62,6 +63,25 @@ impl Message for BreakerMsg {
             Self::Accepted(batch) => batch.digest(),
             other => format!("{other:?}"),
         }
+    }
+
+    fn replayable(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Accepted(batch) if saved::only_executions(batch) => Ok(()),
+            Self::Accepted(_) | Self::Positions(_) => Err(saved::REPLACED),
+            Self::FeedState { .. } | Self::AccountFreshness { .. } | Self::Slot => Err(saved::PASSED),
+        }
+    }
+
+    fn save(&self) -> Result<String, &'static str> {
+        match self {
+            Self::Accepted(batch) => saved::save(&SavedBatch::of(batch)),
+            _ => Err(saved::PASSED),
+        }
+    }
+
+    fn load(saved: &str) -> Option<Self> {
+        saved::load(saved).map(|kept: SavedBatch| Self::Accepted(kept.batch()))
     }
 }
 

@@ -40,6 +40,10 @@ impl Message for FeedMsg {
     fn digest(&self) -> String {
         format!("{self:?}")
     }
+
+    fn save(&self) -> Result<String, &'static str> {
+        Err("it is done anyway when the program starts")
+    }
 }
 
 const EMITS: &[&str] = &[

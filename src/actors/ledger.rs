@@ -1,17 +1,19 @@
 //! The ledger: attributes fills to strategies and keeps each strategy's figures.
 
+use super::saved;
 use super::writer::WriterMsg;
 use crate::domain::account::{Fill, Order};
 use crate::domain::event::Event;
 use crate::domain::ledger::{Ledger, Rule};
 use crate::store::encode::summary;
 use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Port, Restart, Room};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::error;
 
 /// What the ledger accepts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum LedgerMsg {
     Fill(Box<Fill>),
     Order(Box<Order>),
@@ -27,6 +29,14 @@ impl Message for LedgerMsg {
 
     fn digest(&self) -> String {
         format!("{self:?}")
+    }
+
+    fn save(&self) -> Result<String, &'static str> {
+        saved::save(self)
+    }
+
+    fn load(saved: &str) -> Option<Self> {
+        saved::load(saved)
     }
 }
 

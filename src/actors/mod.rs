@@ -10,6 +10,7 @@ mod observe;
 pub mod reconciler;
 pub mod recorder;
 pub mod rejects;
+mod saved;
 pub mod status;
 pub mod validator;
 pub mod watchdog;

@@ -1,5 +1,6 @@
 //! The trap recorder: every trap becomes an event once, and what traps add up to becomes state.
 
+use super::saved;
 use super::writer::WriterMsg;
 use crate::domain::event::Event;
 use crate::domain::picture::TrapPicture;
@@ -36,6 +37,24 @@ impl Message for RecorderMsg {
 
     fn digest(&self) -> String {
         format!("{self:?}")
+    }
+
+    fn replayable(&self) -> Result<(), &'static str> {
+        match self {
+            Self::TrapDetected(_) => Ok(()),
+            Self::Outlook { .. } => Err(saved::PASSED),
+        }
+    }
+
+    fn save(&self) -> Result<String, &'static str> {
+        match self {
+            Self::TrapDetected(trap) => saved::save(trap),
+            Self::Outlook { .. } => Err(saved::PASSED),
+        }
+    }
+
+    fn load(saved: &str) -> Option<Self> {
+        saved::load(saved).map(Self::TrapDetected)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::breaker::BreakerMsg;
 use super::reconciler::ReconcilerMsg;
 use super::rejects::Rejects;
+use super::saved::{self, SavedBatch};
 use crate::domain::position_book::PositionBook;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::report::{Batch, Report};
@@ -61,6 +62,25 @@ impl Message for ValidatorMsg {
             other => format!("{other:?}"),
         }
     }
+
+    fn replayable(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Reports(batch) if saved::states_something(batch) => Err(saved::REPLACED),
+            Self::Reports(_) | Self::Refused(_) => Ok(()),
+            Self::FeedReady { .. } | Self::FeedLost { .. } | Self::ClockOffset { .. } => Err(saved::PASSED),
+        }
+    }
+
+    fn save(&self) -> Result<String, &'static str> {
+        match self {
+            Self::Reports(batch) => saved::save(&SavedBatch::of(batch)),
+            _ => Err("only reports are kept whole"),
+        }
+    }
+
+    fn load(saved: &str) -> Option<Self> {
+        saved::load(saved).map(|kept: SavedBatch| Self::Reports(kept.batch()))
+    }
 }
 
 pub fn card() -> Card {
@@ -98,7 +118,8 @@ impl Gates {
     /// The symbol's gate; data over a new connection begins after a gap.
     fn of(&mut self, symbol: SymbolId, connection: u32) -> &mut MarketGate {
         let (gate, last) = &mut self.0[symbol.index()];
-        if *last != connection {
+        // They are numbered upwards: a lower number is a message that was replayed, and says nothing about a gap.
+        if *last < connection {
             *last = connection;
             gate.on_gap();
         }

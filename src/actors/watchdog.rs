@@ -6,6 +6,7 @@
 use super::breaker::BreakerMsg;
 use super::health::{Health, Problem};
 use super::reconciler::ReconcilerMsg;
+use super::saved;
 use super::writer::{Subject, WriterMsg};
 use crate::domain::event::{Alert, Event, Severity};
 use crate::domain::freshness::{Freshness, judge};
@@ -42,6 +43,10 @@ impl Message for WatchdogMsg {
 
     fn digest(&self) -> String {
         format!("{self:?}")
+    }
+
+    fn replayable(&self) -> Result<(), &'static str> {
+        Err(saved::PASSED)
     }
 }
 
@@ -204,7 +209,7 @@ impl Watchdog {
                 ("position_stale", Severity::Critical)
             }
         };
-        let alert = Alert { code, severity, symbol: subject_symbol(subject), text, at_ms, recovered };
+        let alert = Alert { code: code.into(), severity, symbol: subject_symbol(subject), text, at_ms, recovered };
         cx.send(&self.out.writer, WriterMsg::Event(vec![Event::Alert(alert)]));
     }
 
@@ -230,8 +235,14 @@ impl Watchdog {
             text: text.clone().unwrap_or_default(),
         });
         let severity = Severity::Critical;
-        let alert =
-            Alert { code: problem.label(), severity, symbol: None, text: text.unwrap_or_default(), at_ms, recovered };
+        let alert = Alert {
+            code: problem.label().into(),
+            severity,
+            symbol: None,
+            text: text.unwrap_or_default(),
+            at_ms,
+            recovered,
+        };
         cx.send(&self.out.writer, WriterMsg::Event(vec![Event::Alert(alert)]));
         self.published_ms = i64::MIN / 2;
     }

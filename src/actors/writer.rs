@@ -3,6 +3,7 @@
 //! The room only lays things on the desk; the engine, a task of this incarnation, writes them. The desk outlives the
 //! room, so a restart forgets no accepted value and no event.
 
+use super::saved;
 use crate::domain::event::Event;
 use crate::domain::picture::{AccountPicture, BreakerPicture, MarketPicture, PositionPicture};
 use crate::domain::position::HoldSide;
@@ -95,6 +96,31 @@ impl Message for WriterMsg {
             Self::Stale { what, .. } | Self::Fresh { what } => format!("{what:?}"),
             other => other.kind().to_owned(),
         }
+    }
+
+    fn replayable(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Event(_) => Ok(()),
+            Self::Market(_)
+            | Self::Position(_)
+            | Self::Breaker(_)
+            | Self::Account(_)
+            | Self::Regime { .. }
+            | Self::Text(_)
+            | Self::Health(_) => Err(saved::REPLACED),
+            Self::Stale { .. } | Self::Fresh { .. } | Self::Ended(_) => Err(saved::PASSED),
+        }
+    }
+
+    fn save(&self) -> Result<String, &'static str> {
+        match self {
+            Self::Event(list) => saved::save(list),
+            _ => Err(saved::PASSED),
+        }
+    }
+
+    fn load(saved: &str) -> Option<Self> {
+        saved::load(saved).map(Self::Event)
     }
 }
 

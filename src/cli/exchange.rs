@@ -6,8 +6,8 @@ use crate::venue::account::script::Script;
 use crate::venue::account::shipped;
 use crate::venue::faults::CATALOGUE;
 use crate::venue::{
-    self, AccountKind, Credentials, Firehose, Limits, MarketSource, Scheduled, ScriptChoice, Venue, VenueConfig,
-    VenueError,
+    self, AccountKind, Credentials, Firehose, Limits, MarketSource, Scheduled, ScriptChoice, SubAccount, Venue,
+    VenueConfig, VenueError,
 };
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -27,6 +27,10 @@ How to use it:
   curl 'http://127.0.0.1:7788/_exchange/truth'
       says what is true, whatever faults make clients see
   trapline exchange --fault drop_pong:60000 --fault freeze_channel::ticker --fault-schedule drill.txt
+
+  trapline exchange --sub-account desk-a=random --sub-account desk-b
+      three accounts: the key of a login or a signature says whose (desk-a-key, desk-a-secret, desk-a-pass); each has its
+      own balance, positions, orders and modes, and hears nothing of the others. At the control door: &account=desk-a
 
 The key is demo-key, the secret demo-secret, the passphrase demo-pass, unless told otherwise; they open nothing else.
 docs/exchange.md shows how to point ccxt (JavaScript, Python), bitget-api and trapline at it, and what differs from the
@@ -56,7 +60,7 @@ fn list_faults() -> std::io::Result<()> {
 async fn serve(args: ExchangeArgs) -> Result<Exit, Stop> {
     let length = args.length;
     let venue = venue::start(config(args)?).await.map_err(|e| match e {
-        VenueError::Script(_) => Stop::usage(e.to_string()),
+        VenueError::Script(_) | VenueError::SubAccount { .. } => Stop::usage(e.to_string()),
         _ => Stop::unavailable(e.to_string()),
     })?;
     // The first line is for programs: it says where.
@@ -125,6 +129,7 @@ fn config(args: ExchangeArgs) -> Result<VenueConfig, Stop> {
         speed: parse_speed(&args.speed)?,
         seed: args.seed,
         script: if args.quiet_account { ScriptChoice::Idle } else { parse_script(&args.script)? },
+        sub_accounts: args.sub_account.iter().map(|text| parse_sub_account(text)).collect::<Result<_, _>>()?,
         truth: args.truth,
         firehose,
         faults: args.fault,
@@ -161,6 +166,14 @@ fn parse_script(name: &str) -> Result<ScriptChoice, Stop> {
         }
     };
     script.map(ScriptChoice::Given).map_err(|e| Stop::usage(format!("--script {name}: {e}")))
+}
+
+/// `NAME` or `NAME=SCRIPT`.
+fn parse_sub_account(text: &str) -> Result<SubAccount, Stop> {
+    match text.split_once('=') {
+        None => Ok(SubAccount::named(text)),
+        Some((name, script)) => Ok(SubAccount { script: parse_script(script)?, ..SubAccount::named(name) }),
+    }
 }
 
 /// Counts without a bound; sizes stay bounded.
@@ -204,7 +217,7 @@ mod tests {
     fn read(words: &[&str]) -> Result<VenueConfig, String> {
         let all = ["trapline", "exchange"].iter().chain(words);
         match Cli::try_parse_from(all).map_err(|e| e.to_string())?.command {
-            Command::Exchange(args) => config(args).map_err(|e| e.to_string()),
+            Command::Exchange(args) => config(*args).map_err(|e| e.to_string()),
             _ => Err("another command".to_owned()),
         }
     }
@@ -222,6 +235,9 @@ mod tests {
         let faults: Vec<_> = config.faults.iter().map(|spec| (spec.name.label(), spec.ms)).collect();
         assert_eq!(faults, [("kill", u64::MAX), ("rest_500", 9)]);
         assert!(!read(&["--no-limits"]).expect("reads").limits.rest_rates);
+        let subs = read(&["--sub-account", "a=random", "--sub-account", "b"]).expect("reads").sub_accounts;
+        let told: Vec<_> = subs.iter().map(|sub| (sub.name.as_str(), &sub.script)).collect();
+        assert_eq!(told, [("a", &ScriptChoice::Random), ("b", &ScriptChoice::Idle)]);
     }
 
     #[test]
@@ -233,6 +249,7 @@ mod tests {
             (["--account", "gold"], "classic"),
             (["--speed", "0"], "--speed"),
             (["--firehose", "0"], "--firehose"),
+            (["--sub-account", "a=nothing-like-it"], "nothing-like-it"),
         ] {
             let error = read(&words).map(|_| ()).expect_err("refused");
             assert!(error.contains(holds), "{words:?}: {error}");

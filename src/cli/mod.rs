@@ -44,7 +44,7 @@ enum Command {
     /// Run the daemon against the real exchange and a given Redis
     Run(RunArgs),
     /// Run the built-in exchange alone: Bitget's protocol, v2 and v3, public and private, with faults on demand
-    Exchange(ExchangeArgs),
+    Exchange(Box<ExchangeArgs>),
     /// Play recorded tapes through the trap detectors, offline, as fast as it goes
     Replay(ReplayArgs),
     /// Print the Redis contract: every key, its type, bound, expiry, writer and readers
@@ -155,9 +155,13 @@ pub struct ExchangeArgs {
     #[arg(long, conflicts_with = "script")]
     pub quiet_account: bool,
     /// What the account does: tour, idle, random, quiet-holder, scalper, hedge-pair, flip-flop, liquidation,
-    /// mode-switch, or a script of your own (TOML or JSON lines; $1 is the first symbol)
+    /// mode-switch, sub-accounts, or a script of your own (TOML or JSON lines; $1 is the first symbol)
     #[arg(long, default_value = "tour", value_name = "NAME|FILE")]
     pub script: String,
+    /// One more account, opened by NAME-key, NAME-secret, NAME-pass; =SCRIPT is what it does by itself (default: idle).
+    /// May be given several times; accounts that only the steps of --script name are opened as well
+    #[arg(long, value_name = "NAME[=SCRIPT]")]
+    pub sub_account: Vec<String>,
     /// Write what really happens, market and account, to this file as JSON lines
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,
@@ -242,7 +246,7 @@ pub fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => run::run(&args),
-        Command::Exchange(args) => exchange::run(args),
+        Command::Exchange(args) => exchange::run(*args),
         Command::Leash(args) => Err(leash(args)),
         Command::Replay(args) => replay_command(&args),
         Command::Keys(args) => keys::run(&args),

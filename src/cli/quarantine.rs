@@ -80,14 +80,25 @@ fn list(state: &Path, json: bool) -> std::io::Result<()> {
     if held.entries.is_empty() {
         return writeln!(out, "nothing in quarantine");
     }
-    writeln!(out, "{:>6}  {:<23}  {:<18} {:<14} {:<7} CAUSE", "ID", "SINCE", "ROOM", "KIND", "REPLAY")?;
+    writeln!(out, "{:>6}  {:<23}  {:<18} {:<14} {:<7} CAUSE", "ID", "SINCE (UTC)", "ROOM", "KIND", "REPLAY")?;
+    // What only lives in memory can be replayed only while its daemon runs.
+    let running =
+        crate::ctl::ask(state, &Request::Status).ok().and_then(|status| Some(status["boot"].as_str()?.to_owned()));
     for entry in &held.entries {
         let cause: String = entry.cause.chars().take(80).collect();
-        let replay = if entry.saved.is_some() { "always" } else { "live" };
+        let replay = match entry {
+            Quarantined { never, .. } if !never.is_empty() => "no",
+            Quarantined { saved: Some(_), .. } => "always",
+            Quarantined { boot, .. } if running.as_ref() != Some(boot) => "no",
+            _ => "live",
+        };
         let (since, room, kind) = (clock(entry.at_ms), &entry.room, &entry.kind);
         writeln!(out, "{:>6}  {since:<23}  {room:<18} {kind:<14} {replay:<7} {cause}", entry.id)?;
     }
-    writeln!(out, "REPLAY live: only in the daemon that put it here; always: after a restart as well")
+    writeln!(
+        out,
+        "REPLAY always: after a restart as well; live: only in the daemon that put it here; no: `show` says why"
+    )
 }
 
 fn show(state: &Path, id: u64) -> Result<Exit, Stop> {

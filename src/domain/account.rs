@@ -3,9 +3,10 @@
 use super::position::HoldSide;
 use super::symbol::SymbolId;
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 /// Balance of one margin coin (classic account) or of the whole account (unified, `coin` = `USD`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccountState {
     pub coin: String,
     pub exchange_time_ms: i64,
@@ -15,13 +16,13 @@ pub struct AccountState {
     pub unrealised_pnl: Option<Decimal>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderSide {
     Buy,
     Sell,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderStatus {
     Live,
     PartiallyFilled,
@@ -30,7 +31,7 @@ pub enum OrderStatus {
 }
 
 /// An order as last reported.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     pub symbol: SymbolId,
     pub exchange_time_ms: i64,
@@ -48,7 +49,7 @@ pub struct Order {
 }
 
 /// What a fill does to the position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FillEffect {
     Open,
     Close,
@@ -57,7 +58,7 @@ pub enum FillEffect {
 }
 
 /// One execution of the account. Identity: `trade_id`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fill {
     pub symbol: SymbolId,
     pub exchange_time_ms: i64,

@@ -3,9 +3,11 @@
 use super::account::Fill;
 use super::symbol::SymbolId;
 use super::trap::TrapDetected;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Severity of an alert, by consequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Severity {
     Info,
     Warning,
@@ -23,10 +25,10 @@ impl Severity {
 }
 
 /// Something a person or a bot should know: stale data, an open breaker, a refused login.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// Bounded word, e.g. `position_stale`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     pub severity: Severity,
     pub symbol: Option<SymbolId>,
     /// What is wrong and what to do; no secrets.
@@ -37,7 +39,7 @@ pub struct Alert {
 }
 
 /// A fill with the strategy it was attributed to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttributedFill {
     pub strategy: String,
     pub fill: Fill,
@@ -46,7 +48,7 @@ pub struct AttributedFill {
 }
 
 /// One event on its way to Redis.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     Trap(TrapDetected),
     Fill(AttributedFill),

@@ -2,16 +2,17 @@
 
 use super::symbol::SymbolId;
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 /// Which side took liquidity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TakerSide {
     Buy,
     Sell,
 }
 
 /// The market's state in one row. Prices in quote currency, sizes in base coin.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ticker {
     pub symbol: SymbolId,
     pub exchange_time_ms: i64,
@@ -32,7 +33,7 @@ pub struct Ticker {
 }
 
 /// One public trade.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trade {
     pub symbol: SymbolId,
     pub exchange_time_ms: i64,
@@ -46,7 +47,7 @@ pub struct Trade {
 }
 
 /// Candle length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Interval {
     M1,
     M5,
@@ -66,7 +67,7 @@ impl Interval {
 }
 
 /// One candle, possibly still open: a candle is closed when one with a later start appears.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candle {
     pub symbol: SymbolId,
     pub exchange_time_ms: i64,

@@ -3,9 +3,10 @@
 
 use super::symbol::{Product, SymbolId};
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 /// Direction of a holding; its size is always positive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum HoldSide {
     Long,
     Short,
@@ -29,7 +30,7 @@ impl HoldSide {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MarginMode {
     Crossed,
     Isolated,
@@ -44,7 +45,7 @@ impl MarginMode {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum HoldMode {
     OneWay,
     Hedge,
@@ -60,7 +61,7 @@ impl HoldMode {
 }
 
 /// One side of one symbol, as reported. `size` 0 is the exchange's explicit word that this side is closed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     pub symbol: SymbolId,
     pub side: HoldSide,
@@ -86,7 +87,7 @@ pub struct Position {
 }
 
 /// Whether absence from a statement says anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Coverage {
     /// All open positions of this product (`None`: of the whole account): what is absent is flat.
     Complete { product: Option<Product> },
@@ -95,7 +96,7 @@ pub enum Coverage {
 }
 
 /// One message of the exchange about positions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PositionStatement {
     pub coverage: Coverage,
     /// The envelope's time: what orders statements of one connection.

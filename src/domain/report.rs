@@ -5,11 +5,12 @@ use super::account::{AccountState, Fill, Order};
 use super::market::{Candle, Ticker, Trade};
 use super::position::PositionStatement;
 use super::symbol::SymbolId;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Where a report came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Origin {
     Socket,
     Rest,
@@ -25,7 +26,7 @@ impl Origin {
 }
 
 /// One thing the exchange said.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Report {
     Ticker(Ticker),
     Trade(Trade),

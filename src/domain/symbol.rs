@@ -1,9 +1,10 @@
 //! Which instruments the daemon knows. Symbols are interned once; reports carry a [`SymbolId`].
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 /// Index of a symbol in the daemon's [`Symbols`] table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SymbolId(pub u16);
 
 impl SymbolId {
@@ -13,7 +14,7 @@ impl SymbolId {
 }
 
 /// What the contract is margined and settled in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Product {
     UsdtFutures,
     UsdcFutures,

@@ -172,6 +172,17 @@ async fn list(link: &mut Link, name: &str, own: i64) -> Result<Vec<i64>, GuardEr
     Ok(others(text, name, own))
 }
 
+/// Drill: ends the connections of this instance's writer from another one. The server and its other clients are not
+/// touched. Returns how many were ended.
+pub async fn kill_writer(link: &mut Link, instance: &str) -> Result<usize, GuardError> {
+    let mut ended = 0;
+    for id in list(link, &client_name(instance), -1).await? {
+        let answer = allowed("CLIENT KILL", link.call(&["CLIENT", "KILL", "ID", &id.to_string()]).await)?;
+        ended += usize::from(reply::number(&answer) == Some(1));
+    }
+    Ok(ended)
+}
+
 /// Times that an earlier process left in the state keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Floors {

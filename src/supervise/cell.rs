@@ -63,6 +63,8 @@ pub(crate) trait Cell: Send + Sync {
     /// Messages so far that found the mailbox full.
     fn overflowed(&self) -> u64;
     fn set_suspended(&self, suspended: bool);
+    /// Drill: see [`Mailbox::poison_next`].
+    fn poison_next(&self);
     fn begin_drain(&self);
     /// The room has ended for good: quarantines a suspect and turns senders away.
     fn close(&self, quarantine: &Quarantine);
@@ -125,6 +127,7 @@ impl<M: Message> Mailbox<M> {
             slot.quarantined_inner += 1;
         } else {
             slot.quarantined += 1;
+            self.poison_is_over();
         }
         drop(slot);
         let entry = Quarantined {
@@ -138,10 +141,25 @@ impl<M: Message> Mailbox<M> {
             uncertain: cause.starts_with("hang"),
             cause,
             inner,
-            saved: super::panic_hook::catch(|| pending.env.msg.save()).ok().flatten(),
+            saved: None,
+            live_only: String::new(),
+            never: String::new(),
+            words: String::new(),
             earlier: false,
         };
-        quarantine.add(entry, pending.env);
+        quarantine.add(Self::kept(entry, &pending.env.msg), pending.env);
+    }
+
+    /// Writes down whether and for how long the message can be replayed.
+    fn kept(mut entry: Quarantined, msg: &M) -> Quarantined {
+        let asked = super::panic_hook::catch(|| msg.replayable().map(|()| msg.save()));
+        match asked {
+            Ok(Ok(Ok(saved))) => entry.saved = Some(saved),
+            Ok(Ok(Err(why))) => why.clone_into(&mut entry.live_only),
+            Ok(Err(why)) => why.clone_into(&mut entry.never),
+            Err(_) => "saving it panicked".clone_into(&mut entry.live_only),
+        }
+        entry
     }
 
     pub(crate) fn digest(&self, env: &Envelope<M>) -> String {
@@ -277,6 +295,7 @@ impl<M: Message> Cell for Mailbox<M> {
         RoomStatus {
             name: self.card.name,
             group,
+            thread: self.card.name,
             critical: self.card.critical,
             state,
             epoch: slot.epoch,
@@ -294,6 +313,7 @@ impl<M: Message> Cell for Mailbox<M> {
             dropped_oldest: count(&self.counters.dropped_oldest),
             conflated: count(&self.counters.conflated),
             quarantined: slot.quarantined,
+            in_hand: (slot.held() - slot.head.len()) as u64,
             split_extra: slot.split_extra,
             inner_dropped: slot.inner_dropped,
             progress_age_ms: millis(now.saturating_duration_since(last)),
@@ -332,6 +352,10 @@ impl<M: Message> Cell for Mailbox<M> {
     fn set_suspended(&self, suspended: bool) {
         self.suspended.store(suspended, Ordering::Release);
         self.poke();
+    }
+
+    fn poison_next(&self) {
+        Self::poison_next(self);
     }
 
     fn begin_drain(&self) {

@@ -32,6 +32,9 @@ const PARKED_SOFT: usize = 64;
 #[rtype(result = "()")]
 pub(crate) struct Poke;
 
+/// Drill: the next data message is poison.
+const POISON_NEXT: u64 = u64::MAX;
+
 /// What is read before every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
@@ -67,6 +70,8 @@ pub(crate) struct Mailbox<M> {
     pub(crate) counters: Counters,
     pub(crate) closed: AtomicBool,
     pub(crate) suspended: AtomicBool,
+    /// Drill: [`POISON_NEXT`], or the number of the message that is poison until it has been quarantined; 0: none.
+    poison: AtomicU64,
     pub(crate) draining: AtomicBool,
     pub(crate) drained: AtomicBool,
     /// Copy of the slot's owner, to be read without its lock.
@@ -105,6 +110,8 @@ pub(crate) struct Turn<'a, M> {
 
 pub(crate) enum Next<M> {
     Message(Arc<Envelope<M>>),
+    /// Drill: it is in hand, and handling it is a panic.
+    Poison,
     /// Nothing waits.
     Idle,
     /// Something may wait, but it is not its time: suspended, gate closed, or outgoing messages parked.
@@ -124,6 +131,7 @@ impl<M: Message> Mailbox<M> {
             counters: Counters::default(),
             closed: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
+            poison: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             owner: AtomicU64::new(0),
@@ -298,7 +306,26 @@ impl<M: Message> Mailbox<M> {
         let Some(pending) = pending else { return (Next::Idle, false) };
         let env = Arc::clone(&pending.env);
         slot.take_up(Busy::Data(pending), now);
+        if self.poison.load(Ordering::Relaxed) != 0 && self.is_poison(env.seq) {
+            return (Next::Poison, from_queue);
+        }
         (Next::Message(env), from_queue)
+    }
+
+    /// The first message asked about after [`Mailbox::poison_next`] is the one, at each of its tries.
+    fn is_poison(&self, seq: u64) -> bool {
+        let marked = self.poison.compare_exchange(POISON_NEXT, seq, Ordering::Relaxed, Ordering::Relaxed);
+        matches!(marked, Ok(_)) || marked == Err(seq)
+    }
+
+    /// Drill: the next data message kills whoever handles it, until it is in quarantine.
+    pub(crate) fn poison_next(&self) {
+        self.poison.store(POISON_NEXT, Ordering::Relaxed);
+    }
+
+    /// It is in quarantine: what was split off with it has its number and is well.
+    pub(crate) fn poison_is_over(&self) {
+        self.poison.store(0, Ordering::Relaxed);
     }
 
     /// Whether a newer message with the same key waits.

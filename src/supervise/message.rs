@@ -22,13 +22,19 @@ pub trait Message: Sized + Send + Sync + 'static {
         String::new()
     }
 
-    /// The whole message as text, so that it can be replayed from the quarantine after a restart of the program;
-    /// `None`: it can be replayed only while the program lives. The text stays on disk: no secret.
-    fn save(&self) -> Option<String> {
-        None
+    /// Whether it may be handled once more, much later: `Err` says why not. State must refuse when a newer value may
+    /// have replaced it, or a replay would show the old one as new.
+    fn replayable(&self) -> Result<(), &'static str> {
+        Ok(())
     }
 
-    /// The message that [`Message::save`] wrote.
+    /// The whole message as text, so that it can be replayed from the quarantine after a restart of the program; `Err`
+    /// says why it can be replayed only while the program lives. The text stays on disk: no secret.
+    fn save(&self) -> Result<String, &'static str> {
+        Err("its kind is not kept whole")
+    }
+
+    /// The message that [`Message::save`] wrote; `None`: not understood, as from another version.
     fn load(_saved: &str) -> Option<Self> {
         None
     }

@@ -42,7 +42,7 @@ pub use journal::Journal;
 pub use message::Message;
 pub use policy::{Budgets, Strategy};
 pub use port::{Port, SendError};
-pub use quarantine::{QUARANTINE_CAPACITY, Quarantine, QuarantineText, Quarantined, read_quarantine};
+pub use quarantine::{QUARANTINE_CAPACITY, Quarantine, QuarantineText, Quarantined, Vocabulary, read_quarantine};
 pub use room::{Birth, DeathCause, Factory, Fault, Room};
 pub use running::{Command, CommandError, Leftovers, Running};
 pub use status::{HandleTimes, RoomState, RoomStatus};

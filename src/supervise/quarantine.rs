@@ -37,12 +37,55 @@ pub struct Quarantined {
     pub inner: bool,
     /// The message of a hung handler may have had its effect all the same.
     pub uncertain: bool,
-    /// The whole message, where its kind can be saved.
+    /// The whole message, where its kind can be saved: it can be replayed after a restart of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<String>,
+    /// Why it can be replayed only by the program that quarantined it; empty where that is not so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub live_only: String,
+    /// Why it must not be handled again at all; empty where it may.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub never: String,
+    /// Stamp of the [`Vocabulary`] that `saved` was written with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub words: String,
     /// From an earlier start of the program.
     #[serde(skip)]
     pub earlier: bool,
+}
+
+/// Names that saved messages refer to by their place in a list, as symbols do in the order of the configuration. A
+/// message can be read back only while its names stand where they stood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vocabulary(pub Vec<String>);
+
+impl Vocabulary {
+    /// How many names there are and a hash of them.
+    pub fn stamp(&self) -> String {
+        self.stamp_of(self.0.len()).unwrap_or_default()
+    }
+
+    fn stamp_of(&self, count: usize) -> Option<String> {
+        let names = self.0.get(..count)?;
+        Some(format!("{count}:{}", hash(names.iter().map(String::as_str))))
+    }
+
+    /// Whether the names of a stamp still stand at the same places; more may have come behind them.
+    pub fn understands(&self, stamp: &str) -> bool {
+        let count = stamp.split_once(':').and_then(|(count, _)| count.parse().ok());
+        count.is_some_and(|count| self.stamp_of(count).as_deref() == Some(stamp))
+    }
+}
+
+/// FNV-1a as text: compared between runs and versions, so the standard hasher will not do.
+pub(crate) fn hash<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for part in parts {
+        for byte in part.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    format!("{hash:016x}")
 }
 
 /// A message that left the quarantine.
@@ -104,13 +147,19 @@ pub struct Quarantine {
     clock: Clock,
     journal: Journal,
     capacity: usize,
+    words: Vocabulary,
     next_id: AtomicU64,
     forgotten: AtomicU64,
     ring: Mutex<VecDeque<Held>>,
 }
 
 impl Quarantine {
-    pub(crate) fn new(clock: Clock, journal: Journal, capacity: usize, earlier: Option<QuarantineText>) -> Self {
+    pub(crate) fn new(
+        clock: Clock,
+        journal: Journal,
+        (capacity, words): (usize, Vocabulary),
+        earlier: Option<QuarantineText>,
+    ) -> Self {
         let QuarantineText { entries, last_id, .. } = earlier.unwrap_or_default();
         let capacity = capacity.max(1);
         let skip = entries.len().saturating_sub(capacity);
@@ -119,6 +168,7 @@ impl Quarantine {
             clock,
             journal,
             capacity,
+            words,
             next_id: AtomicU64::new(last_id + 1),
             forgotten: AtomicU64::new(skip as u64),
             ring: Mutex::new(ring),
@@ -135,6 +185,10 @@ impl Quarantine {
         self.journal.boot_id().clone_into(&mut entry.boot);
         if entry.saved.as_ref().is_some_and(|saved| saved.len() > SAVED_BYTES) {
             entry.saved = None;
+            entry.live_only = format!("longer than {SAVED_BYTES} bytes");
+        }
+        if entry.saved.is_some() {
+            entry.words = self.words.stamp();
         }
         if let Ok(line) = serde_json::to_string(&entry) {
             self.journal.quarantine_line(line);
@@ -151,6 +205,11 @@ impl Quarantine {
         ring.push_back(Held { entry, envelope: Some(envelope) });
         drop(ring);
         self.forgotten.fetch_add(u64::from(oldest.is_some()), Ordering::Relaxed);
+    }
+
+    /// Whether this program can read what another one saved.
+    pub(crate) fn understands(&self, entry: &Quarantined) -> bool {
+        self.words.understands(&entry.words)
     }
 
     /// Oldest first.
@@ -193,6 +252,24 @@ mod tests {
         format!(
             r#"{{"id":{id},"at_ms":1,"boot":"b","room":"a","kind":"k","seq":{id},"digest":"","cause":"panic: x","inner":false,"uncertain":false}}"#
         )
+    }
+
+    #[test]
+    fn a_saved_message_is_read_only_where_its_names_stand() {
+        let words = |names: &[&str]| Vocabulary(names.iter().map(ToString::to_string).collect());
+        let stamp = words(&["BTCUSDT", "ETHUSDT"]).stamp();
+        for (name, now, expected) in [
+            ("the same", vec!["BTCUSDT", "ETHUSDT"], true),
+            ("one more behind", vec!["BTCUSDT", "ETHUSDT", "SOLUSDT"], true),
+            ("one more before", vec!["SOLUSDT", "BTCUSDT", "ETHUSDT"], false),
+            ("another order", vec!["ETHUSDT", "BTCUSDT"], false),
+            ("one less", vec!["BTCUSDT"], false),
+            ("names that run together", vec!["BTCUSDTETHUSDT", ""], false),
+        ] {
+            assert_eq!(words(&now).understands(&stamp), expected, "case: {name}");
+        }
+        assert!(!words(&[]).understands(""), "no stamp");
+        assert!(words(&["A"]).understands(&words(&[]).stamp()), "a message without names");
     }
 
     #[test]

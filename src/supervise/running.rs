@@ -12,7 +12,7 @@ use super::journal::{Journal, Record};
 use super::mailbox::Control;
 use super::quarantine::Quarantine;
 use super::queue::lock;
-use super::shared::Shared;
+use super::shared::{Child, Shared};
 use super::status::RoomStatus;
 use super::supervisor::{RestartRoom, StopGroup, Supervisor, TakeArbiters};
 use super::tree::GroupId;
@@ -30,6 +30,8 @@ pub enum Command {
     Resume,
     /// Drill: the room panics.
     Panic,
+    /// Drill: the next message of the room kills it, until it is in quarantine.
+    Poison,
     /// Drill: the room's thread sleeps this many milliseconds.
     Hang(u64),
 }
@@ -46,9 +48,13 @@ pub enum CommandError {
     #[error("no message {0} in the quarantine; `trapline quarantine ls` lists them")]
     NoSuchMessage(u64),
     #[error(
-        "message {0} is from an earlier start and its kind is not kept whole; look at it with `trapline quarantine show {0}`, then drop it"
+        "message {id} is from an earlier start and cannot be replayed: {why}; look at it with `trapline quarantine show {id}`, then drop it"
     )]
-    NotKept(u64),
+    NotKept { id: u64, why: String },
+    #[error(
+        "message {id} must not be handled again: {why}; look at it with `trapline quarantine show {id}`, then drop it"
+    )]
+    Outdated { id: u64, why: String },
 }
 
 /// What a stop left undone.
@@ -93,7 +99,12 @@ impl Running {
     /// Every room as it is now, in the order of starting.
     pub fn observe(&self) -> Vec<RoomStatus> {
         let now = Instant::now();
-        self.shared.children.iter().map(|child| child.cell.status(self.shared.groups[child.group], now)).collect()
+        let children = &self.shared.children;
+        let of = |child: &Child| {
+            let thread = children[child.home].cell.card().name;
+            RoomStatus { thread, ..child.cell.status(self.shared.groups[child.group], now) }
+        };
+        children.iter().map(of).collect()
     }
 
     /// Drains and stops group after group in this order; groups not named follow in the reverse order of their start.
@@ -222,6 +233,10 @@ impl Running {
                 cell.set_suspended(command == Command::Suspend);
                 true
             }
+            Command::Poison => {
+                cell.poison_next();
+                true
+            }
             Command::Panic => cell.control(Control::Panic),
             Command::Hang(ms) => cell.control(Control::Hang(ms)),
         };
@@ -241,17 +256,26 @@ impl Running {
         };
         self.journal_operator(&room, format!("Replay({id})"), who, why);
         let cell = &self.shared.children[index].cell;
+        let not_kept = |why: &str| CommandError::NotKept { id, why: why.to_owned() };
         let refused = match (held.envelope.take(), &held.entry.saved) {
-            (Some(envelope), _) => cell.readmit(envelope).map_err(|back| {
+            (envelope, _) if !held.entry.never.is_empty() => {
+                held.envelope = envelope;
+                Err(CommandError::Outdated { id, why: held.entry.never.clone() })
+            }
+            // What can be saved goes the same way as after a restart: one way is tested by the other.
+            (Some(envelope), None) => cell.readmit(envelope).map_err(|back| {
                 held.envelope = Some(back);
                 CommandError::Busy(room)
             }),
-            (None, Some(saved)) => match cell.readmit_saved(saved) {
+            (_, Some(_)) if !self.shared.quarantine.understands(&held.entry) => {
+                Err(not_kept("the configured symbols stand in another order now"))
+            }
+            (_, Some(saved)) => match cell.readmit_saved(saved) {
                 Some(true) => Ok(()),
                 Some(false) => Err(CommandError::Busy(room)),
-                None => Err(CommandError::NotKept(id)),
+                None => Err(not_kept("it was saved by another version")),
             },
-            (None, None) => Err(CommandError::NotKept(id)),
+            (None, None) => Err(not_kept(&held.entry.live_only)),
         };
         match refused {
             Ok(()) => self.shared.quarantine.gone(id, "replayed"),
@@ -269,6 +293,11 @@ impl Running {
         self.journal_operator(&held.entry.room, format!("Drop({id})"), who, why);
         self.shared.quarantine.gone(id, "dropped");
         Ok(())
+    }
+
+    /// Writes down what an operator did to something that is no room.
+    pub fn operator(&self, what: &str, command: &str, who: &str, why: &str) {
+        self.journal_operator(what, command.to_owned(), who, why);
     }
 
     fn journal_operator(&self, room: &str, command: String, who: &str, why: &str) {

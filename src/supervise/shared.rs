@@ -14,6 +14,8 @@ use crate::error::Exit;
 pub(crate) struct Child {
     pub(crate) cell: Arc<dyn Cell>,
     pub(crate) group: usize,
+    /// Index of the room whose thread it lives on.
+    pub(crate) home: usize,
 }
 
 pub(crate) struct Shared {

@@ -174,6 +174,10 @@ impl<R: Room> Shell<R> {
             let next = self.turn(done, false);
             let env = match next {
                 Next::Message(env) => env,
+                Next::Poison => {
+                    let note = catch(|| -> () { panic!("drill: this message is poison") }).err().unwrap_or_default();
+                    return self.die(DeathCause::Panic(note.text.clone()), note, ctx);
+                }
                 Next::Revoked => return self.leave(ctx),
                 Next::Idle | Next::Blocked => {
                     self.drain_step(ctx);

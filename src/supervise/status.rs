@@ -60,6 +60,8 @@ impl HandleTimes {
 pub struct RoomStatus {
     pub name: &'static str,
     pub group: &'static str,
+    /// The first of the rooms that share its thread; its own name when it has one for itself.
+    pub thread: &'static str,
     pub critical: bool,
     pub state: RoomState,
     pub epoch: u64,
@@ -85,6 +87,8 @@ pub struct RoomStatus {
     pub dropped_oldest: u64,
     pub conflated: u64,
     pub quarantined: u64,
+    /// Data messages being handled, or waiting to be split or quarantined: with `depth` all that are on their way.
+    pub in_hand: u64,
     /// Messages that came into being because a batch was split.
     pub split_extra: u64,
     /// Self-posted messages that died with their incarnation or found their lane full.

@@ -16,7 +16,7 @@ use super::message::Message;
 use super::panic_hook;
 use super::policy::{Budgets, Policy, Strategy};
 use super::port::Port;
-use super::quarantine::{QUARANTINE_CAPACITY, Quarantine, read_quarantine};
+use super::quarantine::{QUARANTINE_CAPACITY, Quarantine, Vocabulary, read_quarantine};
 use super::room::{Factory, Room};
 use super::running::Running;
 use super::shared::{Child, Shared};
@@ -43,6 +43,8 @@ pub struct TreeConfig {
     pub zombies: usize,
     /// Messages that the quarantine keeps for replay.
     pub quarantine: usize,
+    /// What saved messages refer to by number.
+    pub vocabulary: Vocabulary,
     /// All files of the journal together.
     pub journal_bytes: u64,
     /// Called from any thread for 71 and 72, which cannot wait for an orderly way. For 70 see [`Running::ended`].
@@ -61,6 +63,7 @@ impl TreeConfig {
             supervisor_deadline: Duration::from_secs(5),
             zombies: 4,
             quarantine: QUARANTINE_CAPACITY,
+            vocabulary: Vocabulary::default(),
             journal_bytes: JOURNAL_BYTES,
             on_exit: Arc::new(|exit| std::process::exit(exit as i32)),
         }
@@ -101,8 +104,8 @@ impl Tree {
     pub fn room<R: Room>(&mut self, group: GroupId, card: Card, port: Port<R::Msg>, factory: Factory<R>) {
         debug_assert_eq!(card.name, port.name(), "a room and its port have one card");
         self.policy.add_room(group.0, card.restart, card.attempts);
-        self.children.push(Child { cell: port.mailbox.clone(), group: group.0 });
         let own_thread = self.nurseries.len();
+        self.children.push(Child { cell: port.mailbox.clone(), group: group.0, home: own_thread });
         self.nurseries.push((Box::new(NurseryOf { cell: port.mailbox, factory }), own_thread));
     }
 
@@ -112,8 +115,9 @@ impl Tree {
     pub fn share_thread(&mut self, rooms: &[&str]) {
         let shares = |child: &Child| rooms.contains(&child.cell.card().name);
         let Some(first) = self.children.iter().position(shares) else { return };
-        for (child, (_, home)) in self.children.iter().zip(&mut self.nurseries) {
+        for (child, (_, home)) in self.children.iter_mut().zip(&mut self.nurseries) {
             if shares(child) {
+                child.home = first;
                 *home = first;
             }
         }
@@ -139,7 +143,12 @@ impl Tree {
         let shared = Arc::new(Shared {
             children,
             groups,
-            quarantine: Arc::new(Quarantine::new(config.clock.clone(), journal.clone(), config.quarantine, earlier)),
+            quarantine: Arc::new(Quarantine::new(
+                config.clock.clone(),
+                journal.clone(),
+                (config.quarantine, config.vocabulary),
+                earlier,
+            )),
             journal,
             base: Instant::now(),
             beat_ms: AtomicU64::new(0),

@@ -2,6 +2,7 @@
 
 use super::account::script::Script;
 use super::faults::FaultSpec;
+use super::owners::MAIN_NAME;
 use super::schedule::Scheduled;
 use crate::clock::Clock;
 use std::fmt;
@@ -88,6 +89,25 @@ pub enum ScriptChoice {
     Random,
 }
 
+/// One more account beside the main one, with a key of its own.
+#[derive(Clone, Debug)]
+pub struct SubAccount {
+    /// Lower-case letters, digits and `-`; scripts, the control door and the truth log call it so.
+    pub name: String,
+    pub credentials: Credentials,
+    /// What moves it by itself.
+    pub script: ScriptChoice,
+}
+
+impl SubAccount {
+    /// An idle one whose key is `NAME-key`, secret `NAME-secret`, passphrase `NAME-pass`.
+    pub fn named(name: &str) -> Self {
+        let word = |kind: &str| format!("{name}-{kind}");
+        let credentials = Credentials { key: word("key"), secret: word("secret"), pass: word("pass") };
+        Self { name: name.to_owned(), credentials, script: ScriptChoice::Idle }
+    }
+}
+
 /// Protocol generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Generation {
@@ -131,6 +151,8 @@ pub struct Limits {
     pub requests_per_minute: u32,
     /// How far a signature's time may be off.
     pub signature_window: Duration,
+    /// A request whose head or body takes longer is not waited for, an answer that is not read is not kept longer.
+    pub request_time: Duration,
     /// Whether REST answers 429 above its rates.
     pub rest_rates: bool,
 }
@@ -152,6 +174,7 @@ impl Default for Limits {
             connect_span: Duration::from_secs(300),
             requests_per_minute: 6_000,
             signature_window: Duration::from_secs(30),
+            request_time: Duration::from_secs(30),
             rest_rates: true,
         }
     }
@@ -187,6 +210,8 @@ pub struct VenueConfig {
     /// Time of the first frame, ms since 1970; `None`: now.
     pub start_ms: Option<i64>,
     pub script: ScriptChoice,
+    /// Beside the main account; those that only the script names are added by themselves.
+    pub sub_accounts: Vec<SubAccount>,
     /// The truth log's file, see [`super::market::truth`].
     pub truth: Option<PathBuf>,
     pub firehose: Option<Firehose>,
@@ -213,6 +238,7 @@ impl Default for VenueConfig {
             seed: 1,
             start_ms: None,
             script: ScriptChoice::default(),
+            sub_accounts: Vec::new(),
             truth: None,
             firehose: None,
             faults: Vec::new(),
@@ -240,12 +266,15 @@ pub enum VenueError {
     NoSymbol,
     #[error("{count} symbols: at most {max} are served", max = VenueConfig::SYMBOLS_MAX)]
     TooManySymbols { count: usize },
+    #[error("sub-account {name:?}: {problem}")]
+    SubAccount { name: String, problem: String },
     #[error("speed {speed}: give a number above 0, or max")]
     Speed { speed: f64 },
 }
 
 impl VenueConfig {
     pub const SYMBOLS_MAX: usize = 600;
+    pub const SUB_ACCOUNTS_MAX: usize = 20;
 
     /// Says at once what cannot work.
     pub fn check(&self) -> Result<(), VenueError> {
@@ -255,9 +284,43 @@ impl VenueConfig {
         if self.symbols.is_empty() && self.market == MarketSource::Seeded {
             return Err(VenueError::NoSymbol);
         }
+        self.check_sub_accounts()?;
         match self.speed {
             Speed::Times(speed) if !(speed.is_finite() && speed > 0.0) => Err(VenueError::Speed { speed }),
             _ => Ok(()),
         }
+    }
+
+    /// Adds the accounts that the script names and nobody else did.
+    pub(super) fn open_named_accounts(&mut self) {
+        let ScriptChoice::Given(script) = &self.script else { return };
+        for name in script.accounts() {
+            if name != MAIN_NAME && !self.sub_accounts.iter().any(|sub| sub.name == name) {
+                self.sub_accounts.push(SubAccount::named(name));
+            }
+        }
+    }
+
+    fn check_sub_accounts(&self) -> Result<(), VenueError> {
+        let wrong = |name: &str, problem: String| Err(VenueError::SubAccount { name: name.to_owned(), problem });
+        for (place, sub) in self.sub_accounts.iter().enumerate() {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if sub.name.is_empty() || sub.name.len() > 32 || !sub.name.chars().all(plain) {
+                return wrong(&sub.name, "a name has 1 to 32 lower-case letters, digits and `-`".to_owned());
+            }
+            if place >= Self::SUB_ACCOUNTS_MAX {
+                return wrong(&sub.name, format!("at most {} are served", Self::SUB_ACCOUNTS_MAX));
+            }
+            let before = &self.sub_accounts[..place];
+            if sub.name == MAIN_NAME || before.iter().any(|other| other.name == sub.name) {
+                return wrong(&sub.name, "the name is taken: choose another".to_owned());
+            }
+            let key = &sub.credentials.key;
+            let taken = self.credentials.as_ref().is_some_and(|main| main.key == *key);
+            if taken || before.iter().any(|other| other.credentials.key == *key) {
+                return wrong(&sub.name, "its API key opens another account: choose another".to_owned());
+            }
+        }
+        Ok(())
     }
 }

@@ -6,8 +6,8 @@ use super::core::{Core, Shared};
 use super::faults::{CATALOGUE, FaultName, FaultSpec};
 use super::http::{Reply, json as reply};
 use super::outbox::End;
+use super::owners::{MAIN_NAME, OwnerId};
 use super::rest::query::Query;
-use crate::domain::position::HoldSide as Side;
 use hyper::StatusCode;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
@@ -68,7 +68,7 @@ fn obey(shared: &Shared, command: &str, asked: &Asked) -> Result<Value, String> 
         "mode" => mode(&mut shared.core(), asked),
         "fault" => fault(&mut shared.core(), asked),
         "faults" => Ok(faults(&shared.core())),
-        "truth" => Ok(truth(shared)),
+        "truth" => truth(shared, asked),
         "clients" => Ok(clients(&shared.core())),
         "close" => close(&shared.core(), asked),
         "market" => market(shared, asked),
@@ -87,27 +87,38 @@ fn side(text: &str) -> Result<HoldSide, String> {
     }
 }
 
-/// `position?symbol=BTCUSDT&side=long&size=0.5[&entry=60000]`
+/// `position?symbol=BTCUSDT&side=long&size=0.5[&entry=60000][&account=NAME]`
 fn position(core: &mut Core, asked: &Asked) -> Result<Value, String> {
     let symbol = asked.need("symbol")?.to_uppercase();
     let side = side(&asked.need("side")?)?;
     let size = asked.decimal("size")?.ok_or("`size` is missing")?;
+    let owner = owner(core, asked)?;
     learn_mark(core, &symbol);
     let now_ms = core.now_ms();
     let entry = asked.decimal("entry")?;
-    let happened = core.account.set_position(&symbol, side, size, entry, now_ms).map_err(|e| e.to_string())?;
-    core.account_moved(&happened);
-    Ok(json!({ "positions": positions(core) }))
+    let account = core.account_mut(owner);
+    let happened = account.set_position(&symbol, side, size, entry, now_ms).map_err(|e| e.to_string())?;
+    core.account_moved(owner, &happened);
+    Ok(json!({ "positions": core.positions_told(owner) }))
+}
+
+/// `account=NAME`, or the main account.
+fn owner(core: &Core, asked: &Asked) -> Result<OwnerId, String> {
+    let name = asked.get("account").unwrap_or_else(|| MAIN_NAME.to_owned());
+    core.owner_named(&name).ok_or_else(|| {
+        let names: Vec<_> = core.owners.iter().map(|owner| owner.name.as_str()).collect();
+        format!("`account`: {name:?} is none of {}", names.join(", "))
+    })
 }
 
 fn learn_mark(core: &mut Core, symbol: &str) {
     if let Some(&index) = core.by_name.get(symbol) {
-        let mark = core.state(index).mark;
-        core.account.mark(symbol, mark);
+        core.mark_accounts(index);
     }
 }
 
-/// `order?symbol=BTCUSDT&side=buy&size=0.1[&effect=open|close|net][&hold_side=long][&price=…]`
+/// `order?symbol=BTCUSDT&side=buy&size=0.1[&effect=open|close|net][&hold_side=long][&price=…]
+/// [&account=NAME]`
 fn order(core: &mut Core, asked: &Asked) -> Result<Value, String> {
     let symbol = asked.need("symbol")?.to_uppercase();
     let order_side = match asked.need("side")?.as_str() {
@@ -115,7 +126,8 @@ fn order(core: &mut Core, asked: &Asked) -> Result<Value, String> {
         "sell" => OrderSide::Sell,
         other => return Err(format!("`side`: {other:?} is not buy or sell")),
     };
-    let effect = match (asked.get("effect").as_deref(), core.account.hold_mode()) {
+    let owner = owner(core, asked)?;
+    let effect = match (asked.get("effect").as_deref(), core.account(owner).hold_mode()) {
         (Some("open"), HoldMode::Hedge) => Effect::Open,
         (Some("close"), _) => Effect::Close,
         (Some("open" | "net") | None, HoldMode::OneWay) => Effect::Net,
@@ -130,39 +142,28 @@ fn order(core: &mut Core, asked: &Asked) -> Result<Value, String> {
     let market_price = if order_side == OrderSide::Buy { state.ask } else { state.bid };
     let price = asked.decimal("price")?.unwrap_or(market_price);
     let now_ms = core.now_ms();
-    if effect == Effect::Close {
-        let closes = if order_side == OrderSide::Sell { HoldSide::Long } else { HoldSide::Short };
-        core.close_order_placed_for(&symbol, closes, size);
-    }
+    let closes = if order_side == OrderSide::Sell { HoldSide::Long } else { HoldSide::Short };
+    let closing = (effect == Effect::Close).then(|| core.account(owner).position(&symbol, closes)).flatten();
     let order = MarketOrder { symbol, side: order_side, effect, hold_side, size, client_order_id: None };
-    let happened = core.account.execute(order, price, now_ms).map_err(|e| e.to_string())?;
-    core.account_moved(&happened);
-    Ok(json!({ "fills": happened.fills.len(), "positions": positions(core) }))
+    let before = closing.is_some().then(|| core.account(owner).clone());
+    let happened = core.account_mut(owner).execute(order, price, now_ms).map_err(|e| e.to_string())?;
+    if let (Some(before), Some(row)) = (before, closing) {
+        core.close_order_placed(owner, &before, row, size);
+    }
+    core.account_moved(owner, &happened);
+    Ok(json!({ "fills": happened.fills.len(), "positions": core.positions_told(owner) }))
 }
 
-/// `mode?hold=hedge|one_way`
+/// `mode?hold=hedge|one_way[&account=NAME]`
 fn mode(core: &mut Core, asked: &Asked) -> Result<Value, String> {
     let mode = match asked.need("hold")?.as_str() {
         "hedge" => HoldMode::Hedge,
         "one_way" => HoldMode::OneWay,
         other => return Err(format!("`hold`: {other:?} is not hedge or one_way")),
     };
-    core.account.set_hold_mode(mode).map_err(|e| e.to_string())?;
+    let owner = owner(core, asked)?;
+    core.account_mut(owner).set_hold_mode(mode).map_err(|e| e.to_string())?;
     Ok(json!({ "hold": asked.get("hold") }))
-}
-
-/// The account's truth, whatever faults make clients see.
-fn positions(core: &Core) -> Value {
-    let rows = core.account.positions().into_iter().map(|row| {
-        json!({
-            "symbol": row.symbol,
-            "side": match row.side { Side::Long => "long", Side::Short => "short" },
-            "size": row.size.to_string(),
-            "entry": row.entry_price.to_string(),
-            "mark": row.mark_price.to_string(),
-        })
-    });
-    Value::Array(rows.collect())
 }
 
 /// `fault?name=drop_pong&ms=5000[&value=…][&symbol=…][&scope=public|private][&every=3]`, or `&stop=1`; `name=all&stop=1`.
@@ -216,9 +217,10 @@ fn faults(core: &Core) -> Value {
     json!({ "active": active.collect::<Vec<_>>(), "known": known.collect::<Vec<_>>() })
 }
 
-/// Newest values per symbol, positions, counts, and what the seeded model did on purpose.
-fn truth(shared: &Shared) -> Value {
+/// Newest values per symbol, positions (of `account=NAME`, and of all by name), counts, and what the seeded model did on purpose.
+fn truth(shared: &Shared, asked: &Asked) -> Result<Value, String> {
     let core = shared.core();
+    let owner = owner(&core, asked)?;
     let symbols = core.truth().into_iter().map(|t| {
         json!({
             "symbol": t.symbol, "last": t.last.to_string(), "mark": t.mark.to_string(),
@@ -237,11 +239,12 @@ fn truth(shared: &Shared) -> Value {
             "from_price": h.from_price, "extreme_price": h.extreme_price,
         })
     });
-    json!({
+    Ok(json!({
         "now_ms": core.now_ms(),
         "symbols": symbols.collect::<Vec<_>>(),
-        "positions": positions(&core),
-        "balance": core.account.balance().to_string(),
+        "positions": core.positions_told(owner),
+        "balance": core.account(owner).balance().to_string(),
+        "accounts": core.owners_told(),
         "happenings": happenings.collect::<Vec<_>>(),
         "account": log.account,
         "frames": core.hub.frames + shared.fired.load(Ordering::Relaxed),
@@ -250,7 +253,7 @@ fn truth(shared: &Shared) -> Value {
         "connects": core.hub.connects,
         "slow_cut": core.hub.slow_cut,
         "tape_finished": shared.tape_finished.load(Ordering::Relaxed),
-    })
+    }))
 }
 
 fn clients(core: &Core) -> Value {
@@ -260,6 +263,7 @@ fn clients(core: &Core) -> Value {
         json!({
             "id": id, "peer": client.peer.to_string(), "private": client.private, "since_ms": client.since_ms,
             "generation": format!("{:?}", client.generation).to_lowercase(),
+            "account": client.owner.map(|owner| core.owners[owner].name.as_str()),
             "channels": client.topics.len(), "backlog_bytes": client.outbox.backlog(),
         })
     });

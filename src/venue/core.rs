@@ -1,7 +1,7 @@
 //! The exchange's state, behind one lock: market, account, faults, and who listens. Sessions, REST, the control door
 //! and the playback all act through it.
 
-use super::account::{Account, AccountConfig, Happened};
+use super::account::Happened;
 use super::book::Book;
 use super::config::{Generation, VenueConfig};
 use super::depth::Beat;
@@ -11,6 +11,7 @@ use super::hub::{ClientId, Feed, Hub, Topic};
 use super::mangle::{self, Held};
 use super::market::state::{SNAPSHOT_TRADES, SymbolState};
 use super::market::{Emit, Market, truth};
+use super::owners::{Keys, Owner, OwnerId};
 use super::wire::{self, Action};
 use rust_decimal::Decimal;
 use rustc_hash::FxHashMap;
@@ -34,6 +35,7 @@ pub struct Shared {
     /// Frames that the firehose sent.
     pub fired: AtomicU64,
     pub stamps: super::firehose::SendStamps,
+    pub keys: Keys,
     pub rates: super::rest::Rates,
     pub peers: super::peers::Peers,
 }
@@ -43,6 +45,7 @@ impl Shared {
         let stamps = super::firehose::SendStamps::new(config.firehose.is_some(), core.market.symbols.len());
         Self {
             core: Mutex::new(core),
+            keys: Keys::new(config.credentials.clone(), &config.sub_accounts),
             config,
             drained: Notify::new(),
             stirred: Notify::new(),
@@ -94,9 +97,8 @@ pub struct Core {
     pub market: Market,
     pub hub: Hub,
     pub faults: Faults,
-    pub account: Account,
-    /// The account as it was when fault `stale_position` began.
-    pub stale: Option<Box<Account>>,
+    /// The main account and its sub-accounts.
+    pub owners: Vec<Owner>,
     pub truth: Vec<SymbolTruth>,
     pub happenings: Arc<Mutex<truth::Log>>,
     pub by_name: FxHashMap<String, usize>,
@@ -106,7 +108,10 @@ pub struct Core {
     pub clock: crate::clock::Clock,
     /// Market time moves; until then frames carry the clock's time.
     pub running: bool,
-    pub script: Option<super::script::Running>,
+    /// What moves the accounts.
+    pub scripts: Vec<super::script::Running>,
+    /// Market time of the last funding settlement's boundary.
+    pub(super) settled_ms: Option<i64>,
     /// Books that somebody listens to, as they were last told.
     pub books: FxHashMap<(Generation, usize), Book>,
     held: Held,
@@ -116,7 +121,7 @@ pub struct Core {
 impl Core {
     pub fn new(
         market: Market,
-        account: AccountConfig,
+        owners: Vec<Owner>,
         happenings: Arc<Mutex<truth::Log>>,
         clock: crate::clock::Clock,
     ) -> Self {
@@ -130,8 +135,7 @@ impl Core {
             market,
             hub: Hub::default(),
             faults: Faults::default(),
-            account: Account::new(account),
-            stale: None,
+            owners,
             truth,
             happenings,
             by_name,
@@ -139,7 +143,8 @@ impl Core {
             last_subscribe: None,
             clock,
             running: false,
-            script: None,
+            scripts: Vec::new(),
+            settled_ms: None,
             books: FxHashMap::default(),
             held: Held::default(),
             private_ms: 0,
@@ -176,8 +181,8 @@ impl Core {
                 Emit::Ticker { symbol, now_ms } => {
                     let now_ms = now_ms + skew;
                     let state = &self.market.symbols[symbol];
-                    let (last, mark) = (state.last, state.mark);
-                    self.account.mark(&state.instrument.name, mark);
+                    let last = state.last;
+                    self.mark_accounts(symbol);
                     let mut sent = false;
                     for generation in [Generation::V2, Generation::V3] {
                         let topic = Topic::public(generation, Feed::Ticker, symbol);
@@ -272,7 +277,7 @@ impl Core {
             (Feed::Book(depth), Some(symbol)) => self.book_snapshot(topic.generation, depth, symbol, now_ms),
             _ if topic.feed.is_private() => {
                 let stamp = self.private_stamp();
-                desk::snapshot(self.shown_account(), topic, stamp)
+                desk::snapshot(self.shown_account(topic.owner), topic, stamp)
             }
             _ => None,
         };
@@ -295,28 +300,24 @@ impl Core {
         }
     }
 
-    /// The account as clients see it.
-    pub fn shown_account(&self) -> &Account {
-        self.stale.as_deref().unwrap_or(&self.account)
-    }
-
-    /// Tells private clients of both generations what happened to the account.
-    pub fn account_moved(&mut self, happened: &Happened) {
+    /// Tells the owner's private clients, of both generations, what happened to the account.
+    pub fn account_moved(&mut self, owner: OwnerId, happened: &Happened) {
         if happened.is_empty() {
             return;
         }
-        self.record(happened);
-        let lost =
-            happened.positions.iter().any(|row| row.has_ended()) && self.faults.hit(FaultName::LostClose).is_some();
+        self.record(owner, happened);
+        self.tell_own_liquidations(happened);
+        let mut ended = happened.positions.iter().filter(|row| row.has_ended());
+        let lost = ended.any(|row| self.faults.turn(FaultName::LostClose, Some(&row.symbol), true).is_some());
         for feed in [Feed::Orders, Feed::Fills, Feed::Positions, Feed::History, Feed::Account, Feed::Equity] {
-            let hidden = feed == Feed::Positions && (lost || self.stale.is_some());
+            let hidden = feed == Feed::Positions && (lost || self.owners[owner].stale.is_some());
             if hidden {
                 continue;
             }
-            for topic in self.hub.topics(feed) {
+            for topic in self.hub.topics_of(feed, owner) {
                 let symbol = topic.symbol.map(|s| self.market.symbols[s].instrument.name.clone());
                 let stamp = self.private_stamp();
-                for text in desk::pushes(&self.account, topic, symbol.as_deref(), happened, stamp) {
+                for text in desk::pushes(self.account(owner), topic, symbol.as_deref(), happened, stamp) {
                     self.publish(topic, text);
                 }
             }

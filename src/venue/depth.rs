@@ -1,12 +1,15 @@
 //! Books and forced orders towards clients: when they move, and who is told.
 
+use super::account::{Happened, HoldSide};
 use super::book::{Book, Depth};
 use super::config::Generation;
 use super::core::Core;
 use super::faults::FaultName;
 use super::hub::{Feed, Topic};
-use super::liquidation;
+use super::liquidation::{self, Liquidation};
+use super::owners::MAIN;
 use super::wire::book;
+use crate::domain::market::TakerSide;
 
 /// What made a book move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,18 +98,36 @@ impl Core {
         Some(text)
     }
 
+    /// Tells of the accounts' own liquidations, which the market sees like all others.
+    pub fn tell_own_liquidations(&mut self, happened: &Happened) {
+        let forced = happened.fills.iter().filter(|fill| fill.liquidation);
+        for fill in forced {
+            let Some(&symbol) = self.by_name.get(&fill.symbol) else { continue };
+            let side = if fill.hold_side == HoldSide::Long { TakerSide::Buy } else { TakerSide::Sell };
+            let (price, amount) = (fill.price, fill.value().round_dp(4).normalize());
+            let row = Liquidation { side, price, amount, ts_ms: fill.time_ms };
+            self.publish_liquidations(symbol, &[row], fill.time_ms);
+        }
+    }
+
     /// Tells of forced orders among the newest trades of a symbol.
     pub fn tell_liquidations(&mut self, symbol: usize, count: usize, now_ms: i64) {
-        let product = Some(self.state(symbol).instrument.product);
-        let topic = Topic { generation: Generation::V3, feed: Feed::Liquidation, symbol: None, product };
-        if !self.hub.any_depth() || !self.hub.wanted(topic) {
+        if !self.hub.any_depth() || !self.hub.wanted(self.liquidation_topic(symbol)) {
             return;
         }
         let recent: Vec<_> = self.state(symbol).recent.iter().copied().collect();
-        let rows = liquidation::among(&recent, count);
+        self.publish_liquidations(symbol, &liquidation::among(&recent, count), now_ms);
+    }
+
+    fn liquidation_topic(&self, symbol: usize) -> Topic {
+        let product = Some(self.state(symbol).instrument.product);
+        Topic { generation: Generation::V3, feed: Feed::Liquidation, symbol: None, product, owner: MAIN }
+    }
+
+    fn publish_liquidations(&mut self, symbol: usize, rows: &[Liquidation], now_ms: i64) {
         if !rows.is_empty() {
-            let text = book::liquidations(self.state(symbol), &rows, now_ms);
-            self.publish(topic, text);
+            let text = book::liquidations(self.state(symbol), rows, now_ms);
+            self.publish(self.liquidation_topic(symbol), text);
         }
     }
 }

@@ -228,6 +228,9 @@ impl FaultSpec {
     }
 }
 
+/// Faults that act at moments do so at their beginning, and this often while they last.
+const PULSE_MS: i64 = 200;
+
 /// A fault that is on.
 #[derive(Clone, Debug)]
 pub struct Active {
@@ -236,6 +239,8 @@ pub struct Active {
     /// Times it did something.
     pub hits: u64,
     seen: u64,
+    /// When a fault that acts at moments acts next.
+    next_ms: i64,
 }
 
 /// The faults that are on now, by the exchange's clock.
@@ -251,7 +256,7 @@ impl Faults {
     pub fn start(&mut self, spec: FaultSpec, now_ms: i64) {
         let ms = if spec.ms == 0 && !spec.name.is_pulse() { 1_000 } else { spec.ms };
         let until_ms = now_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX));
-        self.active.insert(spec.name, Active { spec, until_ms, hits: 0, seen: 0 });
+        self.active.insert(spec.name, Active { spec, until_ms, hits: 0, seen: 0, next_ms: now_ms + PULSE_MS });
     }
 
     pub fn stop(&mut self, name: FaultName) -> Option<Active> {
@@ -260,6 +265,16 @@ impl Faults {
 
     pub fn stop_all(&mut self) {
         self.active.clear();
+    }
+
+    /// The faults that act now, at one of their moments.
+    pub fn pulses(&mut self, now_ms: i64) -> Vec<FaultName> {
+        let due = self.active.values_mut().filter(|a| a.spec.name.is_pulse() && a.next_ms <= now_ms);
+        due.map(|active| {
+            active.next_ms = now_ms + PULSE_MS;
+            active.spec.name
+        })
+        .collect()
     }
 
     /// Removes what is over; returns it.

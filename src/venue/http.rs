@@ -2,6 +2,7 @@
 
 use super::core::Shared;
 use super::faults::FaultName;
+use super::patient::Patient;
 use super::session::{self, Door};
 use super::{control, rest};
 use bytes::Bytes;
@@ -23,9 +24,6 @@ pub type Reply = Response<Full<Bytes>>;
 
 /// The largest body a request may have.
 const BODY_MAX: usize = 64 * 1024;
-
-/// A body that takes longer is not waited for.
-const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Connections of any kind at a time; the next one waits.
 const SOCKETS_MAX: usize = 4_096;
@@ -64,12 +62,13 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+    let time = shared.config.limits.request_time;
     let for_service = Arc::clone(&shared);
     let service = service_fn(move |request| route(request, peer, Arc::clone(&for_service)));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(30))
-        .serve_connection(TokioIo::new(stream), service)
+        .header_read_timeout(time)
+        .serve_connection(TokioIo::new(Patient::new(stream, time)), service)
         .with_upgrades();
     tokio::select! {
         served = serving => {
@@ -87,7 +86,9 @@ async fn route(request: Request<Incoming>, peer: SocketAddr, shared: Arc<Shared>
         return upgrade(request, door, peer, shared);
     }
     let (head, body) = request.into_parts();
-    let body = match tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_MAX).collect()).await {
+    let body = match tokio::time::timeout(shared.config.limits.request_time, Limited::new(body, BODY_MAX).collect())
+        .await
+    {
         Ok(Ok(collected)) => collected.to_bytes(),
         Err(_) => return Ok(json(StatusCode::REQUEST_TIMEOUT, rest::error_body("40020", "body too slow", 0))),
         Ok(Err(_)) => return Ok(json(StatusCode::PAYLOAD_TOO_LARGE, rest::error_body("40020", "body too large", 0))),
@@ -99,7 +100,7 @@ async fn route(request: Request<Incoming>, peer: SocketAddr, shared: Arc<Shared>
 }
 
 fn upgrade(request: Request<Incoming>, door: Door, peer: SocketAddr, shared: Arc<Shared>) -> Result<Reply, Refused> {
-    if shared.core().faults.hit(FaultName::RefuseConnect).is_some() {
+    if shared.core().faults.turn(FaultName::RefuseConnect, None, door.private).is_some() {
         return Err(Refused);
     }
     let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY).cloned() else {
@@ -113,9 +114,9 @@ fn upgrade(request: Request<Incoming>, door: Door, peer: SocketAddr, shared: Arc
     }
     tokio::spawn(async move {
         match hyper::upgrade::on(request).await {
-            Ok(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(upgraded) => match upgraded.downcast::<TokioIo<Patient<TcpStream>>>() {
                 Ok(parts) => {
-                    session::serve(shared, parts.io.into_inner(), &parts.read_buf, door, peer).await;
+                    session::serve(shared, parts.io.into_inner().into_inner(), &parts.read_buf, door, peer).await;
                 }
                 Err(_) => tracing::warn!("upgraded connection is no TCP stream"),
             },

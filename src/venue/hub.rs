@@ -5,6 +5,7 @@ use super::config::Generation;
 use super::frame;
 use super::market::candles::Span;
 use super::outbox::{End, Outbox};
+use super::owners::{MAIN, OwnerId};
 use crate::domain::symbol::Product;
 use rustc_hash::FxHashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -68,11 +69,13 @@ pub struct Topic {
     pub symbol: Option<usize>,
     /// v2 private channels are per product.
     pub product: Option<Product>,
+    /// Whose private stream; of public ones always the same.
+    pub owner: OwnerId,
 }
 
 impl Topic {
     pub const fn public(generation: Generation, feed: Feed, symbol: usize) -> Self {
-        Self { generation, feed, symbol: Some(symbol), product: None }
+        Self { generation, feed, symbol: Some(symbol), product: None, owner: MAIN }
     }
 }
 
@@ -84,6 +87,8 @@ pub struct Client {
     pub private: bool,
     pub peer: SocketAddr,
     pub since_ms: i64,
+    /// Whose account it logged in to.
+    pub owner: Option<OwnerId>,
     pub topics: Vec<Topic>,
 }
 
@@ -170,6 +175,20 @@ impl Hub {
     /// Topics of one feed that somebody listens to.
     pub fn topics(&self, feed: Feed) -> Vec<Topic> {
         self.listeners.keys().filter(|t| t.feed == feed).copied().collect()
+    }
+
+    /// The same, of one owner.
+    pub fn topics_of(&self, feed: Feed, owner: OwnerId) -> Vec<Topic> {
+        self.listeners.keys().filter(|t| t.feed == feed && t.owner == owner).copied().collect()
+    }
+
+    /// Ends every private subscription of a client.
+    pub fn forget_private(&mut self, id: ClientId) {
+        let private = |client: &Client| client.topics.iter().filter(|t| t.feed.is_private()).copied().collect();
+        let topics: Vec<Topic> = self.clients.get(&id).map(private).unwrap_or_default();
+        topics.into_iter().for_each(|topic| {
+            self.forget(id, topic);
+        });
     }
 
     /// Listeners of public topics, over all clients.

@@ -46,6 +46,14 @@ const KNOWN: &[(&str, f64, u32, u32)] = &[
     ("TRX", 0.2750, 5, 0),
 ];
 
+/// How a generation spells a contract, in public and private frames alike: v3 marks coin-margined ones with `_CM`.
+pub fn wire_name(generation: Generation, product: Product, name: &str) -> Cow<'_, str> {
+    match (generation, product) {
+        (Generation::V3, Product::CoinFutures) => Cow::Owned(format!("{name}_CM")),
+        _ => Cow::Borrowed(name),
+    }
+}
+
 impl Instrument {
     /// The contract of this name: known decimals, or some that fit a price drawn from the name.
     pub fn named(name: &str) -> Self {
@@ -70,10 +78,7 @@ impl Instrument {
 
     /// The name on the wire: v3 marks coin-margined contracts with `_CM`.
     pub fn wire_name(&self, generation: Generation) -> Cow<'_, str> {
-        match (generation, self.product) {
-            (Generation::V3, Product::CoinFutures) => Cow::Owned(format!("{}_CM", self.name)),
-            _ => Cow::Borrowed(&self.name),
-        }
+        wire_name(generation, self.product, &self.name)
     }
 
     /// A price from a number, on the tick; never below one tick.

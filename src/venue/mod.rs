@@ -4,9 +4,10 @@
 //!
 //! * [`market`]: prices from tapes or a seeded model, folded into tickers, trades and candles. Pure.
 //! * [`account`]: the trading account, pure arithmetic, and its words on the wire. [`desk`]: who is pushed what.
+//! * [`owners`]: the main account and its sub-accounts, and whose key is whose.
 //! * [`book`] and [`liquidation`]: the ladder and other traders' forced orders, derived from the market. Pure.
 //! * [`wire`]: public frames as text. [`hub`]: connections and subscriptions. [`outbox`]: one client's bounded output.
-//! * [`peers`]: what one address may do. [`schedule`]: faults as text and by time.
+//! * `patient`: how long an answer waits for its reader. [`peers`]: what one address may do. [`schedule`]: faults as text and by time.
 //! * [`core`]: all of that behind one lock. [`faults`], [`mangle`] and `trouble`: what goes wrong on purpose.
 //! * [`playback`]: market time. [`session`]: one WebSocket connection. [`rest`]: REST. [`control`]: `/_exchange/…`.
 //! * [`firehose`]: ticker frames as fast as they are read, for measurements.
@@ -31,6 +32,8 @@ pub mod liquidation;
 pub mod mangle;
 pub mod market;
 pub mod outbox;
+pub mod owners;
+mod patient;
 pub mod peers;
 pub mod playback;
 pub mod rest;
@@ -42,7 +45,7 @@ pub mod wire;
 
 pub use config::{
     AccountKind, Credentials, Firehose, Generation, Hold, Limits, MarketSource, ScriptChoice, Speed, Stamps,
-    VenueConfig, VenueError,
+    SubAccount, VenueConfig, VenueError,
 };
 pub use core::SymbolTruth;
 pub use faults::{FaultName, FaultSpec};
@@ -50,12 +53,13 @@ pub use schedule::{Scheduled, parse_fault, parse_schedule};
 
 use self::core::{Core, Shared};
 use crate::domain::symbol::Product;
-use account::AccountConfig;
+use account::{Account, AccountConfig};
 use instrument::Instrument;
 use market::seeded::Seeded;
 use market::state::SymbolState;
 use market::truth::Log;
 use market::{Market, Source, TimeMap, tapes};
+use owners::{MAIN, MAIN_NAME, Owner, OwnerId};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -84,7 +88,8 @@ pub struct Venue {
 }
 
 /// Starts an exchange: it listens when this returns.
-pub async fn start(config: VenueConfig) -> Result<Venue, VenueError> {
+pub async fn start(mut config: VenueConfig) -> Result<Venue, VenueError> {
+    config.open_named_accounts();
     config.check()?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -96,15 +101,22 @@ pub async fn start(config: VenueConfig) -> Result<Venue, VenueError> {
     };
     let happenings = Arc::new(Mutex::new(log));
     let (market, source, begin_ms) = prepare(&config, &happenings)?;
-    let account = account_of(&config, &market);
-    let mut core = Core::new(market, account, happenings, config.clock.clone());
-    for symbol in 0..core.market.symbols.len() {
-        let (name, mark) = (core.state(symbol).instrument.name.clone(), core.state(symbol).mark);
-        core.account.mark(&name, mark);
+    let scripts = std::iter::once((MAIN_NAME, &config.script));
+    let scripts: Vec<_> =
+        scripts.chain(config.sub_accounts.iter().map(|sub| (sub.name.as_str(), &sub.script))).collect();
+    let owners = scripts
+        .iter()
+        .enumerate()
+        .map(|(id, (name, script))| Owner::new(name, Account::new(account_of(&config, script, &market, id))));
+    let owners = owners.collect();
+    let mut core = Core::new(market, owners, happenings, config.clock.clone());
+    (0..core.market.symbols.len()).for_each(|symbol| core.mark_accounts(symbol));
+    for (owner, (_, script)) in scripts.iter().enumerate() {
+        let running = script::Running::new(script, &core, owner, config.seed)?;
+        core.scripts.push(running);
     }
-    core.script = Some(script::Running::new(&config.script, &core, config.seed)?);
     let names: Vec<String> = core.market.symbols.iter().map(|s| s.instrument.name.clone()).collect();
-    core.tell_truth(script::first_line(&core.account, config.seed, &names, config.clock.now_ms()));
+    core.tell_truth(script::first_line(&core, config.seed, &names, config.clock.now_ms()));
     config.faults.iter().for_each(|spec| core.start_fault(spec.clone()));
     let shared = Arc::new(Shared::new(core, config));
     let mut tasks = vec![tokio::spawn(http::serve(listener, Arc::clone(&shared)))];
@@ -154,11 +166,11 @@ fn prepare(config: &VenueConfig, log: &Arc<Mutex<Log>>) -> Result<(Market, Box<d
     }
 }
 
-/// The account trades the contracts that are margined like the first symbol.
-fn account_of(config: &VenueConfig, market: &Market) -> AccountConfig {
+/// Every account trades the contracts that are margined like the first symbol.
+fn account_of(config: &VenueConfig, script: &ScriptChoice, market: &Market, owner: OwnerId) -> AccountConfig {
     let usual = AccountConfig::default();
     // The random trader pays fees for hours.
-    let (rich, fills_per_order) = if config.script == ScriptChoice::Random { (100.0, 3) } else { (1.0, 1) };
+    let (rich, fills_per_order) = if *script == ScriptChoice::Random { (100.0, 3) } else { (1.0, 1) };
     let Some(first) = market.symbols.first().map(|s| &s.instrument) else { return usual };
     let (coin, worth) = match first.product {
         Product::CoinFutures => (first.base.clone(), first.start_price),
@@ -167,13 +179,15 @@ fn account_of(config: &VenueConfig, market: &Market) -> AccountConfig {
     };
     let balance = Instrument { size_scale: 4, ..first.clone() }.size(10_000.0 * rich / worth.max(1e-9));
     let balance = balance.normalize();
-    AccountConfig { seed: config.seed, coin, product: first.product, balance, fills_per_order, ..usual }
+    // No id of one account is one of another.
+    let seed = config.seed ^ (owner as u64) << 32;
+    AccountConfig { seed, coin, product: first.product, balance, fills_per_order, ..usual }
 }
 
 async fn watch_faults(shared: Arc<Shared>) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(200)) => shared.core().fault_tick(),
+            () = tokio::time::sleep(Duration::from_millis(10)) => shared.core().fault_tick(),
             () = shared.stopped() => return,
         }
     }
@@ -212,9 +226,15 @@ impl Venue {
         self.shared.core().truth()
     }
 
-    /// Open positions: symbol, side, size, entry price.
+    /// Open positions of the main account: symbol, side, size, entry price.
     pub fn positions(&self) -> Vec<account::PositionRow> {
-        self.shared.core().account.positions()
+        self.shared.core().account(MAIN).positions()
+    }
+
+    /// A copy of the account of this name, as it is now.
+    pub fn account(&self, name: &str) -> Option<Account> {
+        let core = self.shared.core();
+        core.owner_named(name).map(|owner| core.account(owner).clone())
     }
 
     /// True once every tape was played to its end.
@@ -271,7 +291,7 @@ impl Venue {
             stats.clients,
             stats.subscriptions,
             stats.frames,
-            core.account.positions().len(),
+            core.owners.iter().map(|owner| owner.account.positions().len()).sum::<usize>(),
         )
     }
 

@@ -25,7 +25,9 @@ impl Core {
             }
             FaultName::StalePosition => {
                 self.faults.start(spec, now_ms);
-                self.stale = Some(Box::new(self.account.clone()));
+                for owner in &mut self.owners {
+                    owner.stale = Some(Box::new(owner.account.clone()));
+                }
             }
             name => {
                 self.faults.start(spec, now_ms);
@@ -48,7 +50,7 @@ impl Core {
         match active.spec.name {
             FaultName::HalfOpen => self.hub.clients.values().for_each(|c| c.outbox.mute(false)),
             FaultName::StalePosition => {
-                self.stale = None;
+                self.owners.iter_mut().for_each(|owner| owner.stale = None);
                 self.show_positions();
             }
             _ => {}
@@ -59,13 +61,13 @@ impl Core {
     fn show_positions(&mut self) {
         for topic in self.hub.topics(Feed::Positions) {
             let stamp = self.private_stamp();
-            if let Some(text) = desk::snapshot(self.shown_account(), topic, stamp) {
+            if let Some(text) = desk::snapshot(self.shown_account(topic.owner), topic, stamp) {
                 self.publish(topic, text);
             }
         }
     }
 
-    /// Called every 200 ms: faults end, and those that act at moments act.
+    /// Called every few milliseconds: faults end in time, and those that act at moments act.
     pub fn fault_tick(&mut self) {
         if !self.faults.any() {
             return;
@@ -73,8 +75,8 @@ impl Core {
         for active in self.faults.expire(self.clock.now_ms()) {
             self.fault_over(&active);
         }
-        let pulses: Vec<FaultName> = self.faults.list().map(|a| a.spec.name).filter(|n| n.is_pulse()).collect();
-        pulses.into_iter().for_each(|name| self.pulse(name));
+        let now_ms = self.clock.now_ms();
+        self.faults.pulses(now_ms).into_iter().for_each(|name| self.pulse(name));
     }
 
     /// Fault `replay_history_on_resub`: the trades of the snapshot come again, as if they had happened now.

@@ -195,11 +195,25 @@ async fn rest_answers() {
     let id = orders["data"]["entrustedList"][0]["orderId"].as_str().expect("id").to_owned();
     let v2 = "productType=USDT-FUTURES&symbol=BTCUSDT";
     let v3 = "category=USDT-FUTURES&symbol=BTCUSDT";
+    let mut asked = Vec::new();
     for (path, query) in [
         ("/api/v2/public/time", ""),
         ("/api/v2/spot/public/symbols", ""),
         ("/api/v2/spot/public/coins", ""),
         ("/api/v2/margin/currencies", ""),
+        ("/api/v2/spot/market/tickers", ""),
+        ("/api/v2/spot/account/assets", ""),
+        ("/api/v2/common/trade-rate", "symbol=BTCUSDT&businessType=mix"),
+        ("/api/v2/mix/market/orderbook", v2),
+        ("/api/v2/mix/market/history-candles", &format!("{v2}&granularity=1m")),
+        ("/api/v2/mix/market/history-mark-candles", &format!("{v2}&granularity=1m")),
+        ("/api/v2/mix/market/history-index-candles", &format!("{v2}&granularity=1m")),
+        ("/api/v2/mix/market/fills-history", v2),
+        ("/api/v2/mix/order/fill-history", v2),
+        ("/api/v2/mix/account/bill", "productType=USDT-FUTURES"),
+        ("/api/v3/public/time", ""),
+        ("/api/v3/market/history-candles", &format!("{v3}&interval=1m")),
+        ("/api/v3/account/financial-records", v3),
         ("/api/v2/mix/market/contracts", "productType=USDT-FUTURES"),
         ("/api/v2/mix/market/tickers", "productType=USDT-FUTURES"),
         ("/api/v2/mix/market/ticker", v2),
@@ -242,9 +256,13 @@ async fn rest_answers() {
         ("/api/v2/no/such/path", ""),
         ("/api/mix/v1/market/contracts", ""),
     ] {
+        asked.push(path);
         let answer = get(&venue, &format!("{path}?{query}")).await;
         let name = path.trim_start_matches("/api/").replace('/', "_").replacen('_', "_rest_", 1);
         check(&name, &format!("{} {}", answer.status, shape(&answer.body)));
+    }
+    for path in trapline::venue::rest::private::PATHS.iter().chain(&trapline::venue::rest::public::PATHS) {
+        assert!(asked.contains(path), "{path} is answered and has no golden answer");
     }
     let flat = "/api/v3/position/current-position?category=COIN-FUTURES";
     check("v3_rest_current-position_flat", &shape(&get(&venue, flat).await.body));

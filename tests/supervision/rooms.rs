@@ -57,8 +57,8 @@ impl Message for Job {
         format!("{self:?}")
     }
 
-    fn save(&self) -> Option<String> {
-        if let Self::PoisonOnce(n) = self { Some(n.to_string()) } else { None }
+    fn save(&self) -> Result<String, &'static str> {
+        if let Self::PoisonOnce(n) = self { Ok(n.to_string()) } else { Err("only numbers are kept whole") }
     }
 
     fn load(saved: &str) -> Option<Self> {

@@ -238,9 +238,14 @@ async fn positions_that_lie() {
 #[tokio::test]
 async fn login_rejections() {
     let venue = venue(|_| {}).await;
-    for code in [30011, 30012, 30014, 30015] {
+    for (fault, code) in [
+        ("login_reject_30011", 30011),
+        ("login_reject_30012", 30012),
+        ("login_reject_30014", 30014),
+        ("login_reject_30015", 30015),
+    ] {
         for (value, closes) in [("", false), ("&value=close", true)] {
-            command(&venue, &format!("fault?name=login_reject_{code}&ms=60000{value}")).await;
+            command(&venue, &format!("fault?name={fault}&ms=60000{value}")).await;
             let mut client = Client::connect(&venue, "/v3/ws/private").await;
             client.say(r#"{"op":"login","args":[{"apiKey":"k"}]}"#).await;
             assert_eq!(client.frame().await["code"], code);

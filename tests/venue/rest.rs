@@ -91,6 +91,10 @@ async fn signatures_are_verified_over_the_query_as_sent() {
         ("key", "x", "s", now, 400, "40006"),
         ("secret", "k", "t", now, 400, "40009"),
         ("old", "k", "s", now - 60_000, 400, "40008"),
+        ("29 s old", "k", "s", now - 29_000, 200, "00000"),
+        ("32 s ahead", "k", "s", now + 32_000, 400, "40008"),
+        ("seconds", "k", "s", now / 1_000, 200, "00000"),
+        ("no time", "k", "s", 0, 400, "40005"),
     ] {
         let headers = format!(
             "ACCESS-KEY: {key}\r\nACCESS-SIGN: {}\r\nACCESS-TIMESTAMP: {at}\r\nACCESS-PASSPHRASE: p\r\n",
@@ -98,6 +102,25 @@ async fn signatures_are_verified_over_the_query_as_sent() {
         );
         let answer = http(venue.addr(), "GET", path, &headers, "").await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (status, Some(code)), "{name}");
+    }
+    let sign_of = |query: &str| sign("s", &format!("{now}GET/api/v2/mix/position/all-position?{query}"));
+    let (sorted, unsorted) = ("marginCoin=USDT&productType=USDT-FUTURES", "productType=USDT-FUTURES&marginCoin=USDT");
+    for (sent, signed) in [(sorted, sorted), (unsorted, unsorted), (unsorted, sorted)] {
+        let path = format!("/api/v2/mix/position/all-position?{sent}");
+        let sign = sign_of(signed);
+        for (gone, code) in
+            [("", "00000"), ("ACCESS-KEY", "40001"), ("ACCESS-SIGN", "40003"), ("ACCESS-PASSPHRASE", "40011")]
+        {
+            let headers =
+                format!("ACCESS-KEY: k\r\nACCESS-SIGN: {sign}\r\nACCESS-TIMESTAMP: {now}\r\nACCESS-PASSPHRASE: p\r\n");
+            let kept: String =
+                headers.split_inclusive("\r\n").filter(|line| gone.is_empty() || !line.starts_with(gone)).collect();
+            let answer = http(venue.addr(), "GET", &path, &kept, "").await;
+            assert_eq!(answer.json()["code"], code, "{sent} signed {signed} without {gone:?}");
+        }
+        let wrong =
+            format!("ACCESS-KEY: k\r\nACCESS-SIGN: {sign}\r\nACCESS-TIMESTAMP: {now}\r\nACCESS-PASSPHRASE: q\r\n");
+        assert_eq!(http(venue.addr(), "GET", &path, &wrong, "").await.json()["code"], "40012");
     }
     assert_eq!(get(&venue, path).await.json()["code"], "40001", "no headers at all");
     assert_eq!(get(&venue, "/api/v2/public/time").await.status, 200, "public needs none");

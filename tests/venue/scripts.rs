@@ -43,7 +43,14 @@ async fn a_liquidation_is_seen_by_clients_and_is_in_the_truth_log() {
     .await;
     let mut client = trader(&venue, 2).await;
     client.subscribe(&private(2, "orders")).await;
+    let mut market = Client::connect(&venue, "/v3/ws/public").await;
+    market.subscribe(&json!({"instType": "usdt-futures", "topic": "liquidation"})).await;
     let frame = client.until(|f| f["data"][0]["tradeSide"] == "burst_sell_single").await;
+    let filled = |f: &Value| f["data"][0]["tradeSide"] == "burst_sell_single" && f["data"][0]["fillPrice"].is_string();
+    let price = client.until(filled).await["data"][0]["fillPrice"].clone();
+    let told = market.until(|f| f["data"][0]["price"] == price).await;
+    assert_eq!((&told["arg"]["topic"], &told["data"][0]["symbol"]), (&json!("liquidation"), &json!("BTCUSDT")));
+    assert_eq!(told["data"][0]["side"], "buy", "a long was liquidated");
     assert_eq!(frame["data"][0]["orderType"], "market");
     let all = until(&file, |lines| lines.iter().any(|l| l["kind"] == "fill" && l["liquidation"] == true)).await;
     assert_eq!((&all[0]["kind"], &all[0]["symbols"]), (&json!("start"), &json!(["BTCUSDT", "ETHUSDT"])));
@@ -88,6 +95,60 @@ async fn coin_margined_contracts_are_margined_in_their_coin_in_both_generations(
     assert_eq!((&row["total"], &row["avgPrice"], &row["marginCoin"]), (&json!("0.1"), &json!("80000"), &json!("BTC")));
     let none = get(&venue, "/api/v2/mix/position/all-position?productType=USDT-FUTURES&marginCoin=USDT").await;
     assert_eq!(none.json()["data"], json!([]));
+}
+
+#[tokio::test]
+async fn v3_calls_a_coin_margined_contract_the_same_in_public_and_private() {
+    let venue = venue(|config| config.symbols = vec!["BTCUSD".to_owned()]).await;
+    let mut client = trader(&venue, 3).await;
+    for channel in ["positions", "orders", "fill"] {
+        client.subscribe(&private(3, channel)).await;
+        client.until(|f| f["event"] == "subscribe").await;
+    }
+    command(&venue, "order?symbol=BTCUSD&side=buy&size=0.1").await;
+    for topic in ["order", "fill", "position"] {
+        let frame = client.until(|f| f["arg"]["topic"] == topic && f["data"][0].is_object()).await;
+        assert_eq!(frame["data"][0]["symbol"], "BTCUSD_CM", "{topic}");
+    }
+    command(&venue, "order?symbol=BTCUSD&side=sell&size=0.1").await;
+    for path in ["position/history-position", "trade/fills", "trade/history-orders"] {
+        for (symbol, rows) in [("BTCUSD_CM", true), ("BTCUSD", false)] {
+            let path = format!("/api/v3/{path}?category=COIN-FUTURES&symbol={symbol}");
+            let list = get(&venue, &path).await.json()["data"]["list"].clone();
+            assert_eq!(list[0].is_object(), rows, "{path}: {list}");
+            assert!(!rows || list[0]["symbol"] == "BTCUSD_CM", "{path}: {list}");
+        }
+    }
+    let v2 = get(&venue, "/api/v2/mix/order/fills?productType=COIN-FUTURES&symbol=BTCUSD").await.json();
+    assert_eq!(v2["data"]["fillList"][0]["symbol"], "BTCUSD", "v2 knows no mark");
+}
+
+#[tokio::test]
+async fn a_scripted_close_is_shown_before_it_fills_in_both_generations() {
+    let script = r#"{"at_ms": 300, "do": "open", "symbol": "$1", "side": "long", "size": "0.5"}
+                    {"at_ms": 1500, "do": "close", "symbol": "$1", "side": "long"}"#;
+    let venue = venue(|config| {
+        config.script = ScriptChoice::Given(Script::from_json_lines(script).expect("readable"));
+        config.hold = trapline::venue::Hold::UntilTold;
+    })
+    .await;
+    let mut clients = [trader(&venue, 2).await, trader(&venue, 3).await];
+    for (client, generation) in clients.iter_mut().zip([2, 3]) {
+        client.subscribe(&private(generation, "positions")).await;
+        client.until(|f| f["action"] == "snapshot").await;
+    }
+    venue.resume();
+    let [two, three] = &mut clients;
+    let row =
+        |frame: &Value, keys: [&str; 2]| keys.map(|key| frame["data"][0][key].as_str().unwrap_or("none").to_owned());
+    let v2 = ["total", "frozen"];
+    assert_eq!(row(&two.frame().await, v2), ["0.5", "0"]);
+    assert_eq!(row(&two.frame().await, v2), ["0.5", "0"], "as it was, once more");
+    assert_eq!(two.frame().await["data"], json!([]));
+    let v3 = ["size", "frozen"];
+    assert_eq!(row(&three.frame().await, v3), ["0.5", "0"]);
+    assert_eq!(row(&three.frame().await, v3), ["0.5", "0.5"], "the closing order holds it");
+    assert_eq!(row(&three.frame().await, v3), ["0", "0"]);
 }
 
 #[tokio::test]

@@ -44,6 +44,10 @@ impl Message for ReconcilerMsg {
     fn digest(&self) -> String {
         format!("{self:?}")
     }
+
+    fn save(&self) -> Result<String, &'static str> {
+        Err("it is done anyway when the program starts")
+    }
 }
 
 pub fn card() -> Card {

@@ -162,14 +162,14 @@ impl TrapEngine {
             extreme: f.extreme,
             change: f.change,
             confidence: 0.5 + 0.2 * size + 0.15 * volume + 0.15 * f.retrace.clamp(0.0, 1.0),
-            evidence: vec![
+            evidence: super::named([
                 ("excursion_sigma", f.excursion_sigma),
                 ("min_excursion_sigma", s.min_excursion_sigma),
                 ("retrace", f.retrace),
                 ("min_retrace", s.retrace),
                 ("volume_ratio", f.volume_ratio),
                 ("min_volume_ratio", s.volume_ratio),
-            ],
+            ]),
             ..self.told(bar, f.kind, bar.end_ms(), f.started_sec, f.traded_before)
         }
     }
@@ -184,7 +184,7 @@ impl TrapEngine {
             extreme: b.extreme,
             change: b.change,
             confidence: 0.5 + 0.2 * size + 0.15 * volume + 0.15 * b.buy_share.clamp(0.0, 1.0),
-            evidence: vec![
+            evidence: super::named([
                 ("rise", b.change),
                 ("min_rise", s.pump_min_rise),
                 ("buy_share", b.buy_share),
@@ -193,7 +193,7 @@ impl TrapEngine {
                 ("min_volume_ratio", s.pump_volume_ratio),
                 ("trades", f64::from(b.trades)),
                 ("min_trades", f64::from(s.pump_min_trades)),
-            ],
+            ]),
             ..self.told(bar, TrapKind::Pump, detected_ms, b.started_sec, b.traded_before)
         }
     }

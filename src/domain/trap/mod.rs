@@ -14,12 +14,14 @@ pub use settings::TrapSettings;
 
 use super::symbol::SymbolId;
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Version of the rules, part of every finding's id: raised when the same trades would give other traps.
 pub const DETECTOR_VERSION: u32 = 1;
 
 /// Kind of trap; [`TrapKind::label`] is the published word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TrapKind {
     /// A prior extreme was swept and given back fast.
     StopHunt,
@@ -58,8 +60,13 @@ impl TrapKind {
     }
 }
 
+/// Evidence from a list of names and values.
+fn named<const N: usize>(list: [(&'static str, f64); N]) -> Vec<(Cow<'static, str>, f64)> {
+    list.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect()
+}
+
 /// A detector's finding, complete and deterministic: the same trades give the same bytes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrapDetected {
     /// 16 hex digits: hash of kind, symbol name, start, detection time and detector version.
     pub id: String,
@@ -84,6 +91,6 @@ pub struct TrapDetected {
     /// Calibrated probability, where the detector has one.
     pub probability: Option<f64>,
     /// Named inputs and thresholds, for people.
-    pub evidence: Vec<(&'static str, f64)>,
+    pub evidence: Vec<(Cow<'static, str>, f64)>,
     pub detector_version: u32,
 }

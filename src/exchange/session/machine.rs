@@ -178,6 +178,10 @@ impl<'a, O: Outlet> Session<'a, O> {
 
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut received = None;
+        if self.plan.connections.is_deaf(self.connection) {
+            // The socket will wake nobody; the timer does.
+            return Poll::Pending;
+        }
         loop {
             let message = match self.socket.poll_next_unpin(cx) {
                 Poll::Pending if received.is_none() => return Poll::Pending,
@@ -186,6 +190,10 @@ impl<'a, O: Outlet> Session<'a, O> {
             };
             let (received_ms, now) = *received.get_or_insert_with(|| (self.plan.clock.now_ms(), Instant::now()));
             self.received = (received_ms, now);
+            if self.plan.connections.is_cut(self.connection) {
+                self.happened.push(Happened::Ended(EndReason::Broken("cut by a drill".to_owned())));
+                return Poll::Ready(());
+            }
             match message {
                 Some(Ok(Message::Text(text))) => self.text(text.as_str(), received_ms, now),
                 Some(Ok(Message::Binary(_))) => self.refuse(Refusal::Garbage, received_ms, "a binary frame"),

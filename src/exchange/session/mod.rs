@@ -112,13 +112,43 @@ impl Plan {
 }
 
 /// Numbers connections from 1; shared by clone. Each session takes the next number, so that what came over one
-/// connection is never compared with what came over another.
+/// connection is never compared with what came over another. Drills break those that there are.
 #[derive(Clone, Debug, Default)]
-pub struct Connections(Arc<AtomicU32>);
+pub struct Connections(Arc<Numbers>);
+
+#[derive(Debug, Default)]
+struct Numbers {
+    last: AtomicU32,
+    deaf_to: AtomicU32,
+    cut_to: AtomicU32,
+}
 
 impl Connections {
     pub fn next(&self) -> u32 {
-        self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+        self.0.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// How many there have been so far.
+    pub fn total(&self) -> u32 {
+        self.0.last.load(Ordering::Relaxed)
+    }
+
+    /// Drill: the connections of now stay open and hear nothing any more, as when the way there is lost.
+    pub fn deafen(&self) {
+        self.0.deaf_to.store(self.total(), Ordering::Relaxed);
+    }
+
+    /// Drill: the connections of now end at their next frame.
+    pub fn cut(&self) {
+        self.0.cut_to.store(self.total(), Ordering::Relaxed);
+    }
+
+    fn is_deaf(&self, connection: u32) -> bool {
+        connection <= self.0.deaf_to.load(Ordering::Relaxed)
+    }
+
+    fn is_cut(&self, connection: u32) -> bool {
+        connection <= self.0.cut_to.load(Ordering::Relaxed)
     }
 }
 

@@ -331,14 +331,14 @@ fn fill_ops(layout: &Layout, f: &AttributedFill, at: Place) -> Vec<Op> {
 fn alert_ops(layout: &Layout, a: &Alert, at: Place) -> Vec<Op> {
     let symbol = layout.name_or_empty(a.symbol);
     let json = Object::new()
-        .text("code", a.code)
+        .text("code", &a.code)
         .text("severity", a.severity.label())
         .text("symbol", symbol)
         .text("text", &a.text)
         .int("at_ms", a.at_ms)
         .bool("recovered", a.recovered)
         .end();
-    let head = Head { kind: "alert", id: a.code, symbol, ts: a.at_ms };
+    let head = Head { kind: "alert", id: &a.code, symbol, ts: a.at_ms };
     vec![stream_op("trapline:alerts", at, &head, &json), Op::new("PUBLISH", "trapline:alerts", [&json])]
 }
 

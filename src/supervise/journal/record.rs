@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::supervise::quarantine::hash;
+
 /// One of the last messages of a dead incarnation.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct RecentMessage {
@@ -69,14 +71,7 @@ pub struct CrashReport {
 
 impl CrashReport {
     pub(crate) fn fingerprint_of(room: &str, cause: &str, location: Option<&str>, kind: Option<&str>) -> String {
-        // FNV-1a: the value is compared between runs and versions, so the standard hasher will not do.
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        for part in [room, cause, location.unwrap_or(""), kind.unwrap_or("")] {
-            for byte in part.bytes().chain([0]) {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
-        format!("{hash:016x}")
+        hash([room, cause, location.unwrap_or(""), kind.unwrap_or("")].into_iter())
     }
 }
 

@@ -25,8 +25,8 @@ fn text(number: Decimal) -> String {
     number.normalize().to_string()
 }
 
-/// The lines of what happened, in its order: orders, fills, positions, closed positions, the balance after it.
-pub fn lines(account: &Account, happened: &Happened, now_ms: i64) -> Vec<Value> {
+/// The lines of what happened to the account called `name`, in its order: orders, fills, positions, closed positions, the balance after it.
+pub fn lines(name: &str, account: &Account, happened: &Happened, now_ms: i64) -> Vec<Value> {
     let orders = happened.orders.iter().map(|o| {
         let status = match o.status {
             OrderStatus::Live => "live",
@@ -75,6 +75,9 @@ pub fn lines(account: &Account, happened: &Happened, now_ms: i64) -> Vec<Value> 
             "equity": text(row.equity), "available": text(row.available), "realised": text(account.realised()),
             "fees": text(account.fees()), "funding": text(account.funding_received()),
         }));
+    }
+    for line in &mut all {
+        line["account"] = Value::from(name);
     }
     all
 }

@@ -122,6 +122,8 @@ impl Instruction {
 pub struct Step {
     /// Since the start of the script; of a repeated step that of this round.
     pub at_ms: i64,
+    /// Whose account; `None`: that of whoever runs the script.
+    pub account: Option<String>,
     /// Skipped silently while the account is in another mode.
     pub only_in: Option<HoldMode>,
     pub instruction: Instruction,
@@ -192,16 +194,30 @@ impl Script {
         Ok(self)
     }
 
-    /// Walks through one round on a copy of the account at the prices that `market` knows (price and size step of a
+    /// The accounts that steps name, each once.
+    pub fn accounts(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.steps.iter().filter_map(|step| step.account.as_deref()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Walks through one round on copies of the accounts (the first is that of whoever runs it) at the prices that `market` knows (price and size step of a
     /// symbol), resting orders filled at once, and says which step cannot be.
     pub fn rehearse(
         &self,
-        account: &Account,
+        accounts: &[(&str, &Account)],
         market: impl Fn(&str) -> Option<(Decimal, Decimal)>,
     ) -> Result<(), StepError> {
-        let mut account = account.clone();
+        let mut accounts: Vec<(&str, Account)> =
+            accounts.iter().map(|(name, account)| (*name, (*account).clone())).collect();
         for (index, step) in self.steps.iter().enumerate() {
             let wrong = |problem: String| StepError { number: index + 1, at_ms: step.at_ms, problem };
+            let name = step.account.as_deref();
+            let found = accounts.iter_mut().find(|(known, _)| name.is_none_or(|name| name == *known));
+            let Some((_, account)) = found else {
+                return Err(wrong(format!("there is no account {:?}", name.unwrap_or_default())));
+            };
             let known = step.instruction.symbol().map(|symbol| (symbol, market(symbol)));
             if let Some((symbol, None)) = known {
                 return Err(wrong(format!("the market does not trade {symbol} (or has no price for it)")));

@@ -18,7 +18,8 @@ pub enum ScriptError {
     TooLong(usize),
 }
 
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
+    "account",
     "at_ms",
     "do",
     "only_in",
@@ -116,6 +117,13 @@ fn step(fields: &Fields<'_>) -> Result<Step, ScriptError> {
     }
     let at_ms = fields.milliseconds("at_ms")?;
     let only_in = if fields.map.contains_key("only_in") { Some(fields.hold_mode("only_in")?) } else { None };
+    let account = match fields.map.get("account") {
+        None => None,
+        Some(_) => match fields.text("account")? {
+            "" => return Err(fields.wrong("account", "must not be empty")),
+            name => Some(name.to_owned()),
+        },
+    };
     let (instruction, takes): (Instruction, &[&str]) = match fields.text("do")? {
         "buy" => (fields.trade(OrderSide::Buy)?, &["symbol", "size", "value"]),
         "sell" => (fields.trade(OrderSide::Sell)?, &["symbol", "size", "value"]),
@@ -163,11 +171,11 @@ fn step(fields: &Fields<'_>) -> Result<Step, ScriptError> {
             return Err(fields.wrong("do", words));
         }
     };
-    let common = ["at_ms", "do", "only_in", "note"];
+    let common = ["at_ms", "do", "account", "only_in", "note"];
     let extra = fields.map.keys().find(|key| !common.contains(&key.as_str()) && !takes.contains(&key.as_str()));
     match extra {
         Some(extra) => Err(fields.wrong(extra, "has no meaning in this step")),
-        None => Ok(Step { at_ms, only_in, instruction }),
+        None => Ok(Step { at_ms, account, only_in, instruction }),
     }
 }
 

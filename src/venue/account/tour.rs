@@ -16,7 +16,7 @@ pub(super) fn default_tour(symbols: &[String]) -> Script {
         let (first, second) =
             if place % 2 == 0 { (HoldSide::Long, HoldSide::Short) } else { (HoldSide::Short, HoldSide::Long) };
         let mut at = |at_ms: i64, only_in: HoldMode, instruction: Instruction| {
-            steps.push(Step { at_ms: at_ms + late_ms, only_in: Some(only_in), instruction });
+            steps.push(Step { at_ms: at_ms + late_ms, account: None, only_in: Some(only_in), instruction });
         };
         let open = |side, value| Instruction::Open {
             symbol: symbol.clone(),
@@ -44,7 +44,12 @@ pub(super) fn default_tour(symbols: &[String]) -> Script {
     }
     if !steps.is_empty() {
         // Refused while anything is open, for example by the control door: then the hedge steps are skipped.
-        let switch = |at_ms, from, to| Step { at_ms, only_in: Some(from), instruction: Instruction::HoldMode(to) };
+        let switch = |at_ms, from, to| Step {
+            at_ms,
+            account: None,
+            only_in: Some(from),
+            instruction: Instruction::HoldMode(to),
+        };
         steps.push(switch(13_000, HoldMode::OneWay, HoldMode::Hedge));
         steps.push(switch(19_000, HoldMode::Hedge, HoldMode::OneWay));
         steps.sort_by_key(|step| step.at_ms);

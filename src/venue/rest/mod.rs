@@ -64,20 +64,21 @@ fn rate_of(path: &str) -> u32 {
     }
 }
 
-/// Newest requests by path; paths are those that exist, so the map is bounded.
+/// Newest requests by path and by who asks: an account (its key) on private paths, an address on public ones.
 #[derive(Debug, Default)]
 pub struct Rates(Mutex<BTreeMap<String, VecDeque<Instant>>>);
 
 impl Rates {
-    const PATHS_MAX: usize = 256;
+    const MAX: usize = 4_096;
 
     /// How many requests are left in this second; `None` = one too many.
-    fn left(&self, path: &str) -> Option<u32> {
+    fn left(&self, path: &str, who: &str) -> Option<u32> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= Self::PATHS_MAX && !seen.contains_key(path) {
+        let asked = format!("{path} {who}");
+        if seen.len() >= Self::MAX && !seen.contains_key(&asked) {
             seen.clear();
         }
-        let times = seen.entry(path.to_owned()).or_default();
+        let times = seen.entry(asked).or_default();
         let now = Instant::now();
         while times.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(1)) {
             times.pop_front();
@@ -102,7 +103,7 @@ pub async fn answer(shared: &Arc<Shared>, peer: IpAddr, head: &Parts, body: &Byt
     let mut left = None;
     if shared.config.limits.rest_rates {
         let may = shared.peers.may_ask(peer, &shared.config.limits, Instant::now());
-        left = if may { shared.rates.left(path) } else { None };
+        left = if may { shared.rates.left(path, &who(head, peer)) } else { None };
         if left.is_none() {
             let body = error_body("429", "Too Many Requests", now_ms);
             return with_left(json(StatusCode::TOO_MANY_REQUESTS, body), 0);
@@ -119,6 +120,12 @@ pub async fn answer(shared: &Arc<Shared>, peer: IpAddr, head: &Parts, body: &Byt
         Some(left) => with_left(reply, left),
         None => reply,
     }
+}
+
+/// Who is counted: private paths are limited by account, all others by address.
+fn who(head: &Parts, peer: IpAddr) -> String {
+    let key = head.headers.get("ACCESS-KEY").and_then(|key| key.to_str().ok()).unwrap_or_default();
+    if private::PATHS.contains(&head.uri.path()) && !key.is_empty() { key.to_owned() } else { peer.to_string() }
 }
 
 /// Says how many requests of this path are left in this second.
@@ -179,9 +186,9 @@ fn dispatch(shared: &Shared, head: &Parts, body: &Bytes) -> Result<String, Refus
     gate(shared, path)?;
     let mut core = shared.core();
     let now_ms = core.now_ms();
-    signature::check(&head.headers, &head.method, path, raw, body, shared.config.credentials.as_ref(), now_ms)?;
+    let owner = signature::check(&head.headers, &head.method, path, raw, body, &shared.keys, now_ms)?;
     let empty = core.faults.hit(FaultName::RestListNull).is_some();
-    private::answer(core.shown_account(), path, &query, now_ms, empty)
+    private::answer(core.shown_account(owner), owner, path, &query, now_ms, empty)
 }
 
 /// `/api/mix/v1/…`, `/api/spot/v1/…` and their like, and the socket of that time: switched off in November 2025.

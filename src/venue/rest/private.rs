@@ -6,10 +6,12 @@ use crate::domain::position::HoldMode;
 use crate::domain::symbol::Product;
 use crate::venue::account::Account;
 use crate::venue::account::encode::{self, product_named, rest_ok, v2_rest, v3_rest};
+use crate::venue::owners::OwnerId;
 use serde_json::Value;
 
 /// What is answered here; everything else does not exist.
-pub const PATHS: [&str; 22] = [
+pub const PATHS: [&str; 23] = [
+    "/api/v2/common/trade-rate",
     "/api/v2/mix/position/all-position",
     "/api/v2/mix/position/single-position",
     "/api/v2/mix/position/history-position",
@@ -35,7 +37,14 @@ pub const PATHS: [&str; 22] = [
 ];
 
 /// The answer to a signed request. `empty` = fault `rest_list_null`: no rows, whatever there is.
-pub fn answer(account: &Account, path: &str, query: &Query, now_ms: i64, empty: bool) -> Result<String, Refusal> {
+pub fn answer(
+    account: &Account,
+    owner: OwnerId,
+    path: &str,
+    query: &Query,
+    now_ms: i64,
+    empty: bool,
+) -> Result<String, Refusal> {
     let key = if path.starts_with("/api/v2/") { "productType" } else { "category" };
     let product = || -> Result<Product, Refusal> {
         query.get(key).and_then(product_named).ok_or_else(|| Refusal::parameter(key))
@@ -65,10 +74,10 @@ pub fn answer(account: &Account, path: &str, query: &Query, now_ms: i64, empty: 
         "/api/v2/mix/order/detail" => one_order(query, "/data/entrustedList", account, now_ms)?,
         "/api/v2/mix/account/bill" => rest_ok(r#"{"bills":[],"endId":""}"#, now_ms),
         "/api/v2/spot/account/assets" => rest_ok("[]", now_ms),
-        "/api/v3/account/fee-rate" => rest_ok(r#"{"makerFeeRate":"0.0002","takerFeeRate":"0.0006"}"#, now_ms),
+        "/api/v2/common/trade-rate" | "/api/v3/account/fee-rate" => rest_ok(&fee_rates(account), now_ms),
         "/api/v3/account/financial-records" => rest_ok(r#"{"list":null,"cursor":null}"#, now_ms),
         "/api/v3/trade/order-info" => one_order(query, "/data/list", account, now_ms)?,
-        "/api/v3/account/settings" => rest_ok(&settings(account), now_ms),
+        "/api/v3/account/settings" => rest_ok(&settings(account, owner), now_ms),
         "/api/v3/account/assets" => v3_rest::assets(account, now_ms),
         "/api/v3/position/current-position" => v3_rest::current_position(account, product()?, symbol, now_ms),
         "/api/v3/position/history-position" => v3_rest::history_position(account, any_product()?, &page, now_ms),
@@ -145,16 +154,23 @@ fn no_rows(path: &str) -> Option<&'static str> {
     }
 }
 
-fn settings(account: &Account) -> String {
+/// What fills really cost.
+fn fee_rates(account: &Account) -> String {
+    let config = account.config();
+    format!(r#"{{"makerFeeRate":"{}","takerFeeRate":"{}"}}"#, config.maker_fee, config.taker_fee)
+}
+
+fn settings(account: &Account, owner: OwnerId) -> String {
     let mode = match account.hold_mode() {
         HoldMode::OneWay => "one_way_mode",
         HoldMode::Hedge => "hedge_mode",
     };
     format!(
         concat!(
-            r#"{{"uid":"1000000001","accountMode":"unified","accountLevel":"advanced","assetMode":"union","#,
+            r#"{{"uid":"{uid}","accountMode":"unified","accountLevel":"advanced","assetMode":"union","#,
             r#""holdMode":"{mode}","stpMode":"none","symbolConfigList":[],"coinConfigList":[]}}"#
         ),
+        uid = 1_000_000_001 + owner,
         mode = mode
     )
 }

@@ -9,8 +9,48 @@ use crate::venue::market::state::SymbolState;
 use crate::venue::wire;
 use std::fmt::Write;
 
+/// What is answered here.
+pub const PATHS: [&str; 33] = [
+    "/api/v2/public/time",
+    "/api/v3/public/time",
+    "/api/v2/mix/market/contracts",
+    "/api/v3/market/instruments",
+    "/api/v2/mix/market/tickers",
+    "/api/v2/mix/market/ticker",
+    "/api/v3/market/tickers",
+    "/api/v2/mix/market/current-fund-rate",
+    "/api/v3/market/current-fund-rate",
+    "/api/v2/mix/market/history-fund-rate",
+    "/api/v3/market/history-fund-rate",
+    "/api/v2/mix/market/funding-time",
+    "/api/v2/mix/market/merge-depth",
+    "/api/v2/mix/market/orderbook",
+    "/api/v3/market/orderbook",
+    "/api/v2/mix/market/candles",
+    "/api/v2/mix/market/history-candles",
+    "/api/v2/mix/market/history-mark-candles",
+    "/api/v2/mix/market/history-index-candles",
+    "/api/v3/market/candles",
+    "/api/v3/market/history-candles",
+    "/api/v2/mix/market/fills",
+    "/api/v2/mix/market/fills-history",
+    "/api/v3/market/fills",
+    "/api/v2/mix/market/open-interest",
+    "/api/v3/market/open-interest",
+    "/api/v2/mix/market/symbol-price",
+    "/api/v2/mix/market/query-position-lever",
+    "/api/v3/market/position-tier",
+    "/api/v2/spot/public/symbols",
+    "/api/v2/spot/public/coins",
+    "/api/v2/margin/currencies",
+    "/api/v2/spot/market/tickers",
+];
+
 /// The answer, or `None` where the path is no public one.
 pub fn answer(shared: &Shared, path: &str, query: &Query) -> Option<Result<String, Refusal>> {
+    if !PATHS.contains(&path) {
+        return None;
+    }
     let mut core = shared.core();
     let now_ms = core.now_ms();
     let core = &mut *core;

@@ -2,27 +2,30 @@
 
 use super::Refusal;
 use super::query::decode;
-use crate::venue::config::Credentials;
+use crate::venue::owners::{Keys, MAIN, OwnerId};
 use crate::venue::session::login::{signed, timestamp_ms};
 use hyper::{HeaderMap, Method};
 
 /// A signed request's time may be off by this much.
 const WINDOW_MS: u64 = 30_000;
 
-/// Checks a signed request; `None` credentials let everybody in.
+/// Checks a signed request and says whose account it asks about.
 pub fn check(
     headers: &HeaderMap,
     method: &Method,
     path: &str,
     raw_query: &str,
     body: &[u8],
-    credentials: Option<&Credentials>,
+    keys: &Keys,
     now_ms: i64,
-) -> Result<(), Refusal> {
-    let Some(credentials) = credentials else { return Ok(()) };
+) -> Result<OwnerId, Refusal> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (key, sign) = (header("ACCESS-KEY"), header("ACCESS-SIGN"));
     let (timestamp, pass) = (header("ACCESS-TIMESTAMP"), header("ACCESS-PASSPHRASE"));
+    if !keys.checked() {
+        // Everybody is let in; the key still says whose account is meant.
+        return Ok(keys.owner(key).map_or(MAIN, |(owner, _)| owner));
+    }
     if key.is_empty() {
         return Err(Refusal::new("40001", "ACCESS_KEY cannot be empty"));
     }
@@ -36,9 +39,9 @@ pub fn check(
     if now_ms.abs_diff(at_ms) > WINDOW_MS {
         return Err(Refusal::new("40008", "Request timestamp expired"));
     }
-    if key != credentials.key {
+    let Some((owner, Some(credentials))) = keys.owner(key) else {
         return Err(Refusal::new("40006", "Invalid ACCESS_KEY"));
-    }
+    };
     if pass != credentials.pass {
         return Err(Refusal::new("40012", "apikey/password is incorrect"));
     }
@@ -50,7 +53,7 @@ pub fn check(
         let mark = if query.is_empty() { "" } else { "?" };
         signed(&credentials.secret, &format!("{timestamp}{method}{path}{mark}{query}{body}"), sign)
     });
-    if fits { Ok(()) } else { Err(Refusal::new("40009", "sign signature error")) }
+    if fits { Ok(owner) } else { Err(Refusal::new("40009", "sign signature error")) }
 }
 
 fn sorted(raw_query: &str) -> String {
@@ -62,11 +65,12 @@ fn sorted(raw_query: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::venue::config::Credentials;
     use crate::venue::session::login::sign;
 
     const NOW: i64 = 1_659_076_670_000;
 
-    fn ask(key: &str, pass: &str, at: &str, text: &str, query: &str) -> Result<(), &'static str> {
+    fn ask(key: &str, pass: &str, at: &str, text: &str, query: &str) -> Result<OwnerId, &'static str> {
         let credentials = Credentials { key: "k".to_owned(), secret: "s".to_owned(), pass: "p".to_owned() };
         let mut headers = HeaderMap::new();
         for (name, value) in [
@@ -79,7 +83,7 @@ mod tests {
                 headers.insert(name, value.parse().expect("header"));
             }
         }
-        check(&headers, &Method::GET, "/api/x", query, b"", Some(&credentials), NOW).map_err(|r| r.code)
+        check(&headers, &Method::GET, "/api/x", query, b"", &Keys::new(Some(credentials), &[]), NOW).map_err(|r| r.code)
     }
 
     #[test]
@@ -88,22 +92,22 @@ mod tests {
         let right = format!("{at}GET/api/x?b=%2C&a=1");
         let decoded = format!("{at}GET/api/x?b=,&a=1");
         for (name, answer, expected) in [
-            ("unsorted, raw", ask("k", "p", at, &right, "b=%2C&a=1"), Ok(())),
-            ("unsorted, decoded", ask("k", "p", at, &decoded, "b=%2C&a=1"), Ok(())),
+            ("unsorted, raw", ask("k", "p", at, &right, "b=%2C&a=1"), Ok(MAIN)),
+            ("unsorted, decoded", ask("k", "p", at, &decoded, "b=%2C&a=1"), Ok(MAIN)),
             (
                 "signed sorted, sent unsorted",
                 ask("k", "p", at, &format!("{at}GET/api/x?a=1&b=%2C"), "b=%2C&a=1"),
-                Ok(()),
+                Ok(MAIN),
             ),
-            ("sorted and decoded", ask("k", "p", at, &format!("{at}GET/api/x?a=1&b=,"), "b=%2C&a=1"), Ok(())),
-            ("no query", ask("k", "p", at, &format!("{at}GET/api/x"), ""), Ok(())),
+            ("sorted and decoded", ask("k", "p", at, &format!("{at}GET/api/x?a=1&b=,"), "b=%2C&a=1"), Ok(MAIN)),
+            ("no query", ask("k", "p", at, &format!("{at}GET/api/x"), ""), Ok(MAIN)),
             ("other query", ask("k", "p", at, &right, "a=1"), Err("40009")),
             ("no key", ask("", "p", at, &right, ""), Err("40001")),
             ("other key", ask("x", "p", at, &right, ""), Err("40006")),
             ("no pass", ask("k", "", at, &right, ""), Err("40011")),
             ("other pass", ask("k", "x", at, &right, ""), Err("40012")),
             ("bad time", ask("k", "p", "soon", &right, ""), Err("40005")),
-            ("30 s old", ask("k", "p", "1659076640000", "1659076640000GET/api/x", ""), Ok(())),
+            ("30 s old", ask("k", "p", "1659076640000", "1659076640000GET/api/x", ""), Ok(MAIN)),
             ("older", ask("k", "p", "1659076639999", "1659076639999GET/api/x", ""), Err("40008")),
         ] {
             assert_eq!(answer, expected, "{name}");

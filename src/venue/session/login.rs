@@ -1,7 +1,7 @@
 //! Login and signatures: `base64(HMAC_SHA256(secret, text))`.
 
 use super::replies::Reject;
-use crate::venue::config::Credentials;
+use crate::venue::owners::{Keys, OwnerId};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
@@ -26,23 +26,16 @@ pub fn timestamp_ms(text: &str) -> Option<i64> {
     Some(if number < 100_000_000_000 { number * 1_000 } else { number })
 }
 
-/// Checks the first argument of a login request. `None` credentials let everybody in.
-pub fn check(
-    arg: Option<&Value>,
-    credentials: Option<&Credentials>,
-    now_ms: i64,
-    window: Duration,
-) -> Result<(), Reject> {
+/// Checks the first argument of a login request and says whose account it opens.
+pub fn check(arg: Option<&Value>, keys: &Keys, now_ms: i64, window: Duration) -> Result<OwnerId, Reject> {
     let Some(arg) = arg.filter(|arg| arg.is_object()) else { return Err(Reject::LoginFailed) };
-    let Some(credentials) = credentials else { return Ok(()) };
     let text = |key: &str| match &arg[key] {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => String::new(),
     };
-    if text("apiKey") != credentials.key {
-        return Err(Reject::BadKey);
-    }
+    let (owner, credentials) = keys.owner(&text("apiKey")).ok_or(Reject::BadKey)?;
+    let Some(credentials) = credentials else { return Ok(owner) };
     if text("passphrase") != credentials.pass {
         return Err(Reject::BadPassphrase);
     }
@@ -52,7 +45,7 @@ pub fn check(
         return Err(Reject::Expired);
     }
     if signed(&credentials.secret, &format!("{timestamp}GET/user/verify"), &text("sign")) {
-        Ok(())
+        Ok(owner)
     } else {
         Err(Reject::BadSign)
     }
@@ -61,6 +54,8 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::venue::config::{Credentials, SubAccount};
+    use crate::venue::owners::MAIN;
     use serde_json::json;
 
     #[test]
@@ -81,17 +76,21 @@ mod tests {
     #[test]
     fn each_wrong_part_has_its_code() {
         let credentials = Credentials { key: "k".to_owned(), secret: "s".to_owned(), pass: "p".to_owned() };
+        let mut sub = SubAccount::named("sub");
+        sub.credentials.secret = "s".to_owned();
+        let keys = Keys::new(Some(credentials), &[sub]);
         let now_ms = 1_538_054_050_000;
         let ask = |key: &str, pass: &str, timestamp: Value, text: &str| {
             let arg = json!({"apiKey": key, "passphrase": pass, "timestamp": timestamp, "sign": sign("s", text)});
-            check(Some(&arg), Some(&credentials), now_ms, Duration::from_secs(30)).map_err(|r| r.code())
+            check(Some(&arg), &keys, now_ms, Duration::from_secs(30)).map_err(|r| r.code())
         };
         let verify = |t: &str| format!("{t}GET/user/verify");
         for (name, answer, expected) in [
-            ("seconds as text", ask("k", "p", json!("1538054050"), &verify("1538054050")), Ok(())),
-            ("seconds as number", ask("k", "p", json!(1_538_054_050), &verify("1538054050")), Ok(())),
-            ("ms as text", ask("k", "p", json!("1538054050000"), &verify("1538054050000")), Ok(())),
-            ("30 s old", ask("k", "p", json!("1538054020"), &verify("1538054020")), Ok(())),
+            ("seconds as text", ask("k", "p", json!("1538054050"), &verify("1538054050")), Ok(MAIN)),
+            ("of a sub-account", ask("sub-key", "sub-pass", json!("1538054050"), &verify("1538054050")), Ok(1)),
+            ("seconds as number", ask("k", "p", json!(1_538_054_050), &verify("1538054050")), Ok(MAIN)),
+            ("ms as text", ask("k", "p", json!("1538054050000"), &verify("1538054050000")), Ok(MAIN)),
+            ("30 s old", ask("k", "p", json!("1538054020"), &verify("1538054020")), Ok(MAIN)),
             ("31 s old", ask("k", "p", json!("1538054019"), &verify("1538054019")), Err(30014)),
             ("31 s ahead", ask("k", "p", json!("1538054081"), &verify("1538054081")), Err(30014)),
             ("no number", ask("k", "p", json!("soon"), &verify("soon")), Err(30013)),
@@ -101,7 +100,11 @@ mod tests {
         ] {
             assert_eq!(answer, expected, "{name}");
         }
-        assert_eq!(check(None, Some(&credentials), now_ms, Duration::ZERO), Err(Reject::LoginFailed));
-        assert_eq!(check(Some(&json!({})), None, now_ms, Duration::ZERO), Ok(()), "no credentials: all may enter");
+        assert_eq!(check(None, &keys, now_ms, Duration::ZERO), Err(Reject::LoginFailed));
+        assert_eq!(
+            check(Some(&json!({})), &Keys::new(None, &[]), now_ms, Duration::ZERO),
+            Ok(MAIN),
+            "no credentials: all may enter"
+        );
     }
 }

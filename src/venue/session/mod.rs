@@ -58,6 +58,7 @@ pub async fn serve(shared: Arc<Shared>, stream: TcpStream, first_bytes: &[u8], d
             private: door.private,
             peer,
             since_ms,
+            owner: None,
             topics: Vec::new(),
         };
         core.hub.join(client)

@@ -10,6 +10,7 @@ use crate::venue::faults::FaultName;
 use crate::venue::firehose::Hose;
 use crate::venue::hub::{ClientId, Feed, Topic};
 use crate::venue::outbox::End;
+use crate::venue::owners::OwnerId;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ pub struct Conversation {
     id: ClientId,
     door: Door,
     connection: String,
-    logged_in: bool,
+    /// Whose account it is logged in to.
+    owner: Option<OwnerId>,
     /// Times of the newest messages, for the limit per second.
     messages: VecDeque<Instant>,
     /// Times of subscribe requests of the last hour.
@@ -50,7 +52,7 @@ impl Conversation {
             id,
             door,
             connection,
-            logged_in: false,
+            owner: None,
             messages: VecDeque::new(),
             subscribes: VecDeque::new(),
             hose: hose.filter(|_| !door.private),
@@ -61,8 +63,15 @@ impl Conversation {
         Voice {
             generation: self.door.generation,
             connection: self.connection.clone(),
-            codes_as_text: core.faults.hit(FaultName::CodeAsString).is_some(),
+            codes_as_text: self.turn(core, FaultName::CodeAsString, None),
         }
+    }
+
+    /// Whether a fault has its turn here: by its scope, its symbol (that of the argument) and its `every`.
+    fn turn(&self, core: &mut Core, name: FaultName, arg: Option<&Value>) -> bool {
+        let symbol = arg.and_then(|arg| arg.get("instId").or_else(|| arg.get("symbol"))).and_then(Value::as_str);
+        let symbol = symbol.map(str::to_uppercase);
+        core.faults.turn(name, symbol.as_deref(), self.door.private).is_some()
     }
 
     fn end(&self, core: &Core, end: End) {
@@ -94,7 +103,7 @@ impl Conversation {
             return;
         }
         if text == "ping" {
-            if core.faults.hit(FaultName::DropPong).is_none() {
+            if !self.turn(&mut core, FaultName::DropPong, None) {
                 core.hub.tell(self.id, "pong");
             }
             return;
@@ -151,9 +160,16 @@ impl Conversation {
         }
         let config = &self.shared.config;
         let now_ms = core.now_ms();
-        match login::check(arg, config.credentials.as_ref(), now_ms, config.limits.signature_window) {
-            Ok(()) => {
-                self.logged_in = true;
+        match login::check(arg, &self.shared.keys, now_ms, config.limits.signature_window) {
+            Ok(owner) => {
+                if self.owner.is_some_and(|before| before != owner) {
+                    // Nothing of the account before reaches the new one's.
+                    core.hub.forget_private(self.id);
+                }
+                self.owner = Some(owner);
+                if let Some(client) = core.hub.clients.get_mut(&self.id) {
+                    client.owner = Some(owner);
+                }
                 let text = self.voice(core).logged_in();
                 core.hub.tell(self.id, &text);
             }
@@ -169,19 +185,19 @@ impl Conversation {
     fn subscribe(&mut self, core: &mut Core, args: &[Value]) {
         let limits = self.shared.config.limits;
         let too_many = over(&mut self.subscribes, limits.subscribes_per_hour, limits.hour);
-        if too_many || core.faults.hit(FaultName::RateLimit30006).is_some() {
+        if too_many || self.turn(core, FaultName::RateLimit30006, None) {
             return self.refuse(core, &Reject::TooMany, args.first(), Some("subscribe"));
         }
         for arg in args {
-            if self.door.private && !self.logged_in {
+            if self.door.private && self.owner.is_none() {
                 self.refuse(core, &Reject::NotLoggedIn, Some(arg), Some("subscribe"));
                 continue;
             }
-            if core.faults.hit(FaultName::Subscribe30001).is_some() {
+            if self.turn(core, FaultName::Subscribe30001, Some(arg)) {
                 self.refuse(core, &Reject::NotThere, Some(arg), Some("subscribe"));
                 continue;
             }
-            match topics::resolve(self.door, arg, &Listed(core)) {
+            match self.resolve(core, arg) {
                 Err(reject) => self.refuse(core, &reject, Some(arg), Some("subscribe")),
                 Ok((topic, echo)) => {
                     let held = core.hub.clients.get(&self.id).map_or(0, |c| c.topics.len());
@@ -199,10 +215,17 @@ impl Conversation {
         self.shared.stirred.notify_waiters();
     }
 
+    /// The stream that an argument names: of private ones that of the account it is logged in to.
+    fn resolve(&self, core: &Core, arg: &Value) -> Result<(Topic, Value), Reject> {
+        let (topic, echo) = topics::resolve(self.door, arg, &Listed(core))?;
+        let owner = self.owner.unwrap_or(topic.owner);
+        Ok((if self.door.private { Topic { owner, ..topic } } else { topic }, echo))
+    }
+
     fn accept(&self, core: &mut Core, topic: Topic, echo: &Value) {
         let ack = self.voice(core).ack("subscribe", echo);
         core.hub.tell(self.id, &ack);
-        if core.faults.hit(FaultName::AckSilent).is_some() {
+        if self.turn(core, FaultName::AckSilent, Some(echo)) {
             let silent = Feed::Silent(topic.symbol.unwrap_or(0) as u64);
             core.hub.listen(self.id, Topic { feed: silent, ..topic });
             return;
@@ -218,7 +241,7 @@ impl Conversation {
 
     fn unsubscribe(&self, core: &mut Core, args: &[Value]) {
         for arg in args {
-            match topics::resolve(self.door, arg, &Listed(core)) {
+            match self.resolve(core, arg) {
                 Err(reject) => self.refuse(core, &reject, Some(arg), Some("unsubscribe")),
                 Ok((topic, echo)) => {
                     core.hub.forget(self.id, topic);

@@ -8,6 +8,7 @@ use crate::venue::book::Depth;
 use crate::venue::config::Generation;
 use crate::venue::hub::{Feed, Topic};
 use crate::venue::market::candles::Span;
+use crate::venue::owners::MAIN;
 use serde_json::Value;
 use std::hash::{Hash, Hasher};
 
@@ -21,7 +22,7 @@ const V2_SILENT_PRIVATE: [&str; 3] = ["orders-algo", "adl-noti", "account-crosse
 const V3_SILENT_PUBLIC: [&str; 4] = ["rpi-books", "rpi-books1", "rpi-books5", "rpi-books50"];
 const V3_SILENT_PRIVATE: [&str; 4] = ["fast-fill", "strategy-order", "adl-notification", "liquidation-risk"];
 
-/// The stream that `arg` names, and the argument as it is echoed (symbol in upper case).
+/// The stream that `arg` names (of private ones the main account's), and the argument as it is echoed (symbol in upper case).
 pub fn resolve(door: Door, arg: &Value, listing: &impl Listing) -> Result<(Topic, Value), Reject> {
     let Some(fields) = arg.as_object() else { return Err(Reject::BadParameter) };
     let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -51,7 +52,7 @@ pub fn resolve(door: Door, arg: &Value, listing: &impl Listing) -> Result<(Topic
                 other if v3_public(other, "1m", arg).is_ok() => return Err(Reject::NotThere),
                 _ => return Err(Reject::BadParameter),
             };
-            Topic { generation: Generation::V3, feed, symbol: None, product: None }
+            Topic { generation: Generation::V3, feed, symbol: None, product: None, owner: MAIN }
         }
     };
     Ok((topic, echo))
@@ -112,7 +113,7 @@ fn public(
     if feed == Feed::Liquidation {
         // Market-wide: a symbol beside it is ignored. Spot has none.
         let feed = if asked.is_some() { feed } else { silent(arg) };
-        return Ok(Topic { generation, feed, symbol: None, product: asked });
+        return Ok(Topic { generation, feed, symbol: None, product: asked, owner: MAIN });
     }
     match listing.find(generation, name) {
         // A real symbol under the wrong type is acknowledged and stays silent for ever.
@@ -154,7 +155,7 @@ fn v2_private(arg: &Value, listing: &impl Listing) -> Result<Topic, Reject> {
         _ => return Err(Reject::NotThere),
     };
     let feed = if spot { silent(arg) } else { feed };
-    Ok(Topic { generation: Generation::V2, feed, symbol, product })
+    Ok(Topic { generation: Generation::V2, feed, symbol, product, owner: MAIN })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Book and liquidation frames, and the books of REST.
 
+use super::digits::Plain;
 use super::{Action, v2, v3};
 use crate::venue::account::encode::category;
 use crate::venue::book::{Book, Depth, Ladder, Level};
@@ -65,11 +66,11 @@ fn levels(out: &mut String, instrument: &Instrument, levels: &[Level]) {
         if number > 0 {
             out.push(',');
         }
-        let price = Decimal::new(*ticks, instrument.price_scale);
+        let price = Plain(Decimal::new(*ticks, instrument.price_scale));
         if *steps == 0 {
             let _ = write!(out, r#"["{price}","0"]"#);
         } else {
-            let size = Decimal::new(*steps, instrument.size_scale);
+            let size = Plain(Decimal::new(*steps, instrument.size_scale));
             let _ = write!(out, r#"["{price}","{size}"]"#);
         }
     }

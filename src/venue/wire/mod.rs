@@ -1,6 +1,7 @@
 //! Public frames in both generations, as text. One place per generation; no JSON tree is built.
 
 pub mod book;
+mod digits;
 pub mod v2;
 pub mod v3;
 

@@ -1,5 +1,6 @@
 //! v2: `instType`, `channel`, `instId`; arguments first, rows as objects (candles as arrays).
 
+use super::digits::Plain;
 use super::{Action, side};
 use crate::venue::account::encode::product_type;
 use crate::venue::market::candles::{Bar, Span};
@@ -46,22 +47,22 @@ pub fn ticker_row(out: &mut String, s: &SymbolState, now_ms: i64) {
             r#""symbolType":1,"deliveryPrice":"0","ts":"{now_ms}"}}"#
         ),
         name = s.instrument.name,
-        last = s.last,
-        bid = s.bid,
-        ask = s.ask,
-        bid_size = s.bid_size,
-        ask_size = s.ask_size,
-        open = s.open_24h,
-        high = s.high_24h,
-        low = s.low_24h,
-        change = change,
-        funding = s.funding_rate,
+        last = Plain(s.last),
+        bid = Plain(s.bid),
+        ask = Plain(s.ask),
+        bid_size = Plain(s.bid_size),
+        ask_size = Plain(s.ask_size),
+        open = Plain(s.open_24h),
+        high = Plain(s.high_24h),
+        low = Plain(s.low_24h),
+        change = Plain(change),
+        funding = Plain(s.funding_rate),
         next = s.next_funding_ms,
-        mark = s.mark,
-        index = s.index,
-        interest = s.open_interest,
-        base = s.base_volume,
-        quote = s.quote_volume.round_dp(4),
+        mark = Plain(s.mark),
+        index = Plain(s.index),
+        interest = Plain(s.open_interest),
+        base = Plain(s.base_volume),
+        quote = Plain(s.quote_volume.round_dp(4)),
         now_ms = now_ms,
     );
 }
@@ -74,7 +75,7 @@ pub fn trades<'a>(
 ) -> String {
     let mut out = begin(state, action, "trade", 512);
     for t in newest_first {
-        let (ts, price, size, side, id) = (t.ts_ms, t.price, t.size, side(t.side), t.id);
+        let (ts, price, size, side, id) = (t.ts_ms, Plain(t.price), Plain(t.size), side(t.side), t.id);
         let _ = write!(out, r#"{{"ts":"{ts}","price":"{price}","size":"{size}","side":"{side}","tradeId":"{id}"}},"#);
     }
     end(out, now_ms)
@@ -97,6 +98,7 @@ pub fn candles<'a>(
 
 pub fn candle_row(out: &mut String, bar: &Bar) {
     let Bar { start_ms, open, high, low, close, base_volume, quote_volume } = bar;
-    let quote = quote_volume.round_dp(6);
+    let [open, high, low, close, base_volume] = [open, high, low, close, base_volume].map(|number| Plain(*number));
+    let quote = Plain(quote_volume.round_dp(6));
     let _ = write!(out, r#"["{start_ms}","{open}","{high}","{low}","{close}","{base_volume}","{quote}","{quote}"]"#);
 }

@@ -1,5 +1,6 @@
 //! v3: `instType` in lower case, `topic`, `symbol`; data first, short names for trades, candles as objects.
 
+use super::digits::Plain;
 use super::{Action, side};
 use crate::venue::account::encode::category;
 use crate::venue::config::Generation;
@@ -56,21 +57,21 @@ pub fn ticker_fields(out: &mut String, s: &SymbolState) {
             r#""markPrice":"{mark}","fundingRate":"{funding}","openInterest":"{interest}","nextFundingTime":"{next}","#,
             r#""deliveryTime":"","deliveryStartTime":"","deliveryStatus":"""#
         ),
-        high = s.high_24h,
-        low = s.low_24h,
-        open = s.open_24h,
-        last = s.last,
-        quote = s.quote_volume.round_dp(4),
-        base = s.base_volume,
-        bid = s.bid,
-        ask = s.ask,
-        bid_size = s.bid_size,
-        ask_size = s.ask_size,
-        change = change,
-        index = s.index,
-        mark = s.mark,
-        funding = s.funding_rate,
-        interest = s.open_interest,
+        high = Plain(s.high_24h),
+        low = Plain(s.low_24h),
+        open = Plain(s.open_24h),
+        last = Plain(s.last),
+        quote = Plain(s.quote_volume.round_dp(4)),
+        base = Plain(s.base_volume),
+        bid = Plain(s.bid),
+        ask = Plain(s.ask),
+        bid_size = Plain(s.bid_size),
+        ask_size = Plain(s.ask_size),
+        change = Plain(change),
+        index = Plain(s.index),
+        mark = Plain(s.mark),
+        funding = Plain(s.funding_rate),
+        interest = Plain(s.open_interest),
         next = s.next_funding_ms,
     );
 }
@@ -83,7 +84,7 @@ pub fn trades<'a>(
 ) -> String {
     let mut out = begin(512);
     for t in newest_first {
-        let (id, link, price, size, side, ts) = (t.id, t.id + 1, t.price, t.size, side(t.side), t.ts_ms);
+        let (id, link, price, size, side, ts) = (t.id, t.id + 1, Plain(t.price), Plain(t.size), side(t.side), t.ts_ms);
         let _ = write!(
             out,
             r#"{{"i":"{id}","L":"{link}","p":"{price}","v":"{size}","S":"{side}","T":"{ts}","isRPI":"no"}},"#
@@ -110,12 +111,12 @@ pub fn candles<'a>(
                 r#""volume":"{volume}","turnover":"{turnover}"}},"#
             ),
             start = start_ms,
-            open = open,
-            high = high,
-            low = low,
-            close = close,
-            volume = base_volume,
-            turnover = turnover,
+            open = Plain(*open),
+            high = Plain(*high),
+            low = Plain(*low),
+            close = Plain(*close),
+            volume = Plain(*base_volume),
+            turnover = Plain(turnover),
         );
     }
     end(out, state, action, "kline", Some(&span.name()), now_ms)

@@ -24,7 +24,7 @@ pub(crate) fn trap(id: &str, symbol: u16, detected_ms: i64) -> TrapDetected {
         volume: Decimal::new(1_234, 2),
         confidence: 0.875,
         probability: None,
-        evidence: vec![("volume_z", 3.5)],
+        evidence: vec![("volume_z".into(), 3.5)],
         detector_version: 1,
     }
 }
@@ -105,7 +105,7 @@ fn fills_and_alerts_have_their_keys() {
     assert_eq!(lines[2], "LTRIM trader:trades:scalper 0 99");
 
     let alert = Alert {
-        code: "position_stale",
+        code: "position_stale".into(),
         severity: Severity::Warning,
         symbol: None,
         text: "x".to_owned(),

@@ -8,8 +8,11 @@ use crate::domain::account::OrderStatus;
 use crate::domain::symbol::Product;
 use crate::venue::account::Account;
 use crate::venue::account::values::{AccountRow, Effect, Fill, Order, PositionRow};
+use crate::venue::config::Generation;
+use crate::venue::instrument::wire_name;
 use rust_decimal::Decimal;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// A push around rows; `data` comes first here.
 pub fn frame(action: Action, arg: &str, rows: &str, ts_ms: i64) -> String {
@@ -47,8 +50,13 @@ pub fn fills(account: &Account, fills: &[Fill], ts_ms: i64) -> String {
     frame(Action::Snapshot, &arg("fill"), &fill_rows(account, fills), ts_ms)
 }
 
+/// The name that every v3 row says, see [`wire_name`].
+pub(super) fn symbol(product: Product, name: &str) -> Cow<'_, str> {
+    wire_name(Generation::V3, product, name)
+}
+
 pub fn position_rows(account: &Account, rows: &[PositionRow]) -> String {
-    json(&rows.iter().map(|row| PositionWire::new(row, account.coin())).collect::<Vec<_>>())
+    json(&rows.iter().map(|row| PositionWire::new(row, account)).collect::<Vec<_>>())
 }
 
 pub fn account_rows(account: &Account) -> String {
@@ -66,7 +74,7 @@ pub fn fill_rows(account: &Account, fills: &[Fill]) -> String {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PositionWire<'a> {
-    symbol: &'a str,
+    symbol: Cow<'a, str>,
     margin_coin: &'a str,
     margin_size: Text<Decimal>,
     margin_mode: &'static str,
@@ -95,12 +103,12 @@ struct PositionWire<'a> {
 }
 
 impl<'a> PositionWire<'a> {
-    fn new(row: &'a PositionRow, coin: &'a str) -> Self {
+    fn new(row: &'a PositionRow, account: &'a Account) -> Self {
         let ended = row.has_ended();
         let open = |number: Decimal| blank((!ended).then_some(number));
         Self {
-            symbol: &row.symbol,
-            margin_coin: coin,
+            symbol: symbol(account.product(), &row.symbol),
+            margin_coin: account.coin(),
             margin_size: num(row.margin),
             margin_mode: row.margin_mode.label(),
             hold_mode: hold_mode(row.hold_mode),
@@ -212,7 +220,7 @@ pub(super) const fn status(status: OrderStatus) -> &'static str {
 #[serde(rename_all = "camelCase")]
 struct OrderWire<'a> {
     category: &'static str,
-    symbol: &'a str,
+    symbol: Cow<'a, str>,
     order_id: Text<u64>,
     client_oid: &'a str,
     /// Empty for market orders.
@@ -254,7 +262,7 @@ impl<'a> OrderWire<'a> {
     fn new(order: &'a Order, account: &'a Account) -> Self {
         Self {
             category: category(account.product()),
-            symbol: &order.symbol,
+            symbol: symbol(account.product(), &order.symbol),
             order_id: Text(order.order_id),
             client_oid: &order.client_order_id,
             price: blank(order.limit_price),
@@ -298,7 +306,7 @@ impl<'a> OrderWire<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct FillWire<'a> {
     category: &'static str,
-    symbol: &'a str,
+    symbol: Cow<'a, str>,
     order_id: Text<u64>,
     client_oid: &'a str,
     exec_id: Text<u64>,
@@ -326,7 +334,7 @@ impl<'a> FillWire<'a> {
     fn new(fill: &'a Fill, coin: &'a str, product: Product) -> Self {
         Self {
             category: product_type(product),
-            symbol: &fill.symbol,
+            symbol: symbol(product, &fill.symbol),
             order_id: Text(fill.order_id),
             client_oid: &fill.client_order_id,
             exec_id: Text(fill.trade_id),

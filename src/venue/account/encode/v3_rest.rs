@@ -1,7 +1,7 @@
 //! The unified (v3) REST answers about an account, as whole bodies. Positions have other field names here than on
 //! the socket: `total`, `positionBalance`, `liquidationPrice`, `totalFunding`, and `positionStatus` is `normal`.
 
-use super::v3::{FeeWire, FillWire, status};
+use super::v3::{FeeWire, FillWire, status, symbol};
 use super::words::{Text, hold_mode, num, order_hold_side, order_type, product_type, ratio, side};
 use super::{Query, json, rest_ok, speaks_for};
 use crate::domain::account::OrderStatus;
@@ -10,11 +10,12 @@ use crate::venue::account::Account;
 use crate::venue::account::values::{ClosedPosition, Effect, Fill, Order, PositionRow};
 use rust_decimal::Decimal;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// `GET /api/v3/position/current-position`. Flat is `"list":null`, never an empty list.
-pub fn current_position(account: &Account, product: Product, symbol: Option<&str>, now_ms: i64) -> String {
+pub fn current_position(account: &Account, product: Product, wanted: Option<&str>, now_ms: i64) -> String {
     let rows = if speaks_for(account, product) { account.positions() } else { Vec::new() };
-    let wanted = rows.iter().filter(|row| symbol.is_none_or(|s| s == row.symbol));
+    let wanted = rows.iter().filter(|row| wanted.is_none_or(|s| s == symbol(product, &row.symbol)));
     let list: Vec<_> = wanted.map(|row| PositionWire::new(row, account.coin(), product)).collect();
     rest_ok(&json(&Positions { list: (!list.is_empty()).then_some(list) }), now_ms)
 }
@@ -54,7 +55,10 @@ pub fn fills(account: &Account, product: Product, query: &Query, now_ms: i64) ->
     let rows: Vec<&Fill> = account
         .fills()
         .rev()
-        .filter(|f| speaks_for(account, product) && query.wants(&f.symbol, Some(f.order_id), f.trade_id, f.time_ms))
+        .filter(|f| {
+            speaks_for(account, product)
+                && query.wants(&symbol(product, &f.symbol), Some(f.order_id), f.trade_id, f.time_ms)
+        })
         .take(query.rows())
         .collect();
     let list: Vec<_> = rows.iter().map(|fill| FillWire::rest(fill, account.coin(), product)).collect();
@@ -77,7 +81,10 @@ pub fn history_position(account: &Account, product: Product, query: &Query, now_
     let rows: Vec<&ClosedPosition> = account
         .history()
         .rev()
-        .filter(|row| speaks_for(account, product) && query.wants(&row.symbol, None, row.history_id, row.closed_ms))
+        .filter(|row| {
+            speaks_for(account, product)
+                && query.wants(&symbol(product, &row.symbol), None, row.history_id, row.closed_ms)
+        })
         .take(query.rows())
         .collect();
     let list: Vec<_> = rows.iter().map(|row| ClosedWire::new(row, account.coin(), product)).collect();
@@ -91,7 +98,10 @@ fn order_page<'a>(
     orders: impl Iterator<Item = &'a Order>,
 ) -> String {
     let rows: Vec<&Order> = orders
-        .filter(|o| speaks_for(account, product) && query.wants(&o.symbol, Some(o.order_id), o.order_id, o.created_ms))
+        .filter(|o| {
+            speaks_for(account, product)
+                && query.wants(&symbol(product, &o.symbol), Some(o.order_id), o.order_id, o.created_ms)
+        })
         .take(query.rows())
         .collect();
     let list: Vec<_> = rows.iter().map(|order| OrderWire::new(order, account.coin(), product)).collect();
@@ -113,7 +123,7 @@ struct Page<T> {
 #[serde(rename_all = "camelCase")]
 struct PositionWire<'a> {
     category: &'static str,
-    symbol: &'a str,
+    symbol: Cow<'a, str>,
     margin_coin: &'a str,
     hold_mode: &'static str,
     pos_side: &'static str,
@@ -143,7 +153,7 @@ impl<'a> PositionWire<'a> {
     fn new(row: &'a PositionRow, coin: &'a str, product: Product) -> Self {
         Self {
             category: product_type(product),
-            symbol: &row.symbol,
+            symbol: symbol(product, &row.symbol),
             margin_coin: coin,
             hold_mode: hold_mode(row.hold_mode),
             pos_side: row.side.label(),
@@ -208,7 +218,7 @@ struct OrderWire<'a> {
     order_id: Text<u64>,
     client_oid: &'a str,
     category: &'static str,
-    symbol: &'a str,
+    symbol: Cow<'a, str>,
     order_type: &'static str,
     side: &'static str,
     price: Text<Decimal>,
@@ -244,7 +254,7 @@ impl<'a> OrderWire<'a> {
             order_id: Text(order.order_id),
             client_oid: &order.client_order_id,
             category: product_type(product),
-            symbol: &order.symbol,
+            symbol: symbol(product, &order.symbol),
             order_type: order_type(order.is_maker()),
             side: side(order.side),
             price: num(order.limit_price.unwrap_or_default()),
@@ -281,7 +291,7 @@ impl<'a> OrderWire<'a> {
 struct ClosedWire<'a> {
     position_id: Text<u64>,
     category: &'static str,
-    symbol: &'a str,
+    symbol: Cow<'a, str>,
     margin_coin: &'a str,
     hold_mode: &'static str,
     pos_side: &'static str,
@@ -304,7 +314,7 @@ impl<'a> ClosedWire<'a> {
         Self {
             position_id: Text(row.history_id),
             category: product_type(product),
-            symbol: &row.symbol,
+            symbol: symbol(product, &row.symbol),
             margin_coin: coin,
             hold_mode: hold_mode(row.hold_mode),
             pos_side: row.side.label(),

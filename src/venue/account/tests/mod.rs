@@ -3,6 +3,7 @@ mod golden;
 mod identities;
 mod liquidation;
 mod scenarios;
+mod scripted;
 mod scripts;
 mod sequence;
 mod trader;

@@ -48,7 +48,7 @@ fn run(seed: u64, product: Product, seconds: i64) -> (Run, Account) {
         for instruction in trader.due(now_ms, &account) {
             let price = instruction.symbol().and_then(|s| symbols.iter().position(|n| n == s)).map(|i| prices[i]);
             out.seen.insert(format!("{instruction:?}").split([' ', '(']).next().unwrap_or_default().to_owned());
-            let step = Step { at_ms: now_ms, only_in: None, instruction };
+            let step = Step { at_ms: now_ms, account: None, only_in: None, instruction };
             match account.follow(&step, price, dec("0.001"), NOW + now_ms) {
                 Ok(done) => {
                     out.done += 1;
@@ -58,7 +58,7 @@ fn run(seed: u64, product: Product, seconds: i64) -> (Run, Account) {
             }
         }
         for happened in happened.iter().filter(|h| !h.is_empty()) {
-            out.lines.extend(record::lines(&account, happened, NOW + now_ms));
+            out.lines.extend(record::lines("main", &account, happened, NOW + now_ms));
         }
     }
     (out, account)
@@ -127,14 +127,22 @@ fn every_shipped_script_can_be_followed_and_does_what_its_name_says() {
     for (name, _) in shipped::list() {
         let script = shipped::named(name).expect(name).unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut script = script.with_symbols(&symbols).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let mut account = account(HoldMode::OneWay);
-        script.rehearse(&account, market).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut accounts: BTreeMap<String, Account> = [""]
+            .into_iter()
+            .chain(script.accounts())
+            .map(|name| (name.to_owned(), account(HoldMode::OneWay)))
+            .collect();
+        let named: Vec<(&str, &Account)> = accounts.iter().map(|(name, account)| (name.as_str(), account)).collect();
+        script.rehearse(&named, market).unwrap_or_else(|e| panic!("{name}: {e}"));
         let (mut rows_at_once, mut flips, mut liquidations, mut switches) = (0, 0, 0, 0);
         for now_ms in (0..40_000).step_by(100) {
-            account.mark("XUSDT", dec("2000"));
-            liquidations += account.liquidate(NOW).fills.len();
+            for account in accounts.values_mut() {
+                account.mark("XUSDT", dec("2000"));
+                liquidations += account.liquidate(NOW).fills.len();
+            }
             let price = Some(dec("2000.00"));
             for step in script.due(now_ms) {
+                let account = accounts.get_mut(step.account.as_deref().unwrap_or("")).expect("an account");
                 let before = account.hold_mode();
                 let done = account.follow(&step, price, dec("0.01"), NOW + now_ms);
                 let done = done.unwrap_or_else(|e| panic!("{name} {step:?}: {e}"));
@@ -143,7 +151,8 @@ fn every_shipped_script_can_be_followed_and_does_what_its_name_says() {
                 rows_at_once = rows_at_once.max(account.positions().len());
             }
         }
-        let fills = account.fills().count();
+        let fills: usize = accounts.values().map(|account| account.fills().count()).sum();
+        let account = &accounts[""];
         match name {
             "quiet-holder" => assert_eq!((fills, account.positions().len()), (1, 1)),
             "scalper" => assert!(fills >= 12, "{fills}"),
@@ -151,6 +160,11 @@ fn every_shipped_script_can_be_followed_and_does_what_its_name_says() {
             "flip-flop" => assert!(flips >= 9, "{flips}"),
             "liquidation" => assert_eq!((liquidations, account.is_flat()), (2, true)),
             "mode-switch" => assert!(switches >= 4, "{switches}"),
+            "sub-accounts" => {
+                let each: Vec<usize> = accounts.values().map(|account| account.fills().count()).collect();
+                assert!(each.len() == 3 && each.iter().all(|fills| *fills >= 4), "{each:?}");
+                assert_eq!((rows_at_once, switches), (2, 1), "one of them is hedged");
+            }
             other => panic!("{other}: say here what it does"),
         }
     }
@@ -171,13 +185,18 @@ fn an_impossible_script_names_its_step() {
             r#"{"at_ms":7,"do":"hold_mode","mode":"hedge"}"#,
             "step 2 (at 7 ms): positions or orders are open",
         ),
+        (
+            "nobody's",
+            r#"{"at_ms":7,"do":"cancel","symbol":"$1","account":"desk-z"}"#,
+            "step 2 (at 7 ms): there is no account \"desk-z\"",
+        ),
     ] {
         let script = Script::from_json_lines(&format!(
             "{open}
 {second}"
         ))
         .expect(name);
-        let done = script.with_symbols(&symbols).and_then(|s| s.rehearse(&account(HoldMode::OneWay), market));
+        let done = script.with_symbols(&symbols).and_then(|s| s.rehearse(&[("", &account(HoldMode::OneWay))], market));
         let error = done.expect_err(name).to_string();
         assert!(error.starts_with(wanted), "{name}: {error}");
     }
@@ -188,6 +207,7 @@ fn a_limit_order_of_a_script_rests_behind_its_side() {
     let mut account = account(HoldMode::OneWay);
     let limit = |side, away: &str| Step {
         at_ms: 0,
+        account: None,
         only_in: None,
         instruction: Instruction::Limit {
             symbol: "XUSDT".to_owned(),

@@ -1,7 +1,11 @@
 //! What an operator asks of a running daemon and of what it left behind: `status`, `ctl`, `drill`, `restarts`, `why`,
 //! `quarantine`, over the real socket and the real files.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod drills;
+mod quarantine;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
