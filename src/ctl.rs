@@ -303,7 +303,7 @@ fn status(controlled: &Controlled) -> Value {
         "pid": std::process::id(),
         "boot": running.journal().boot_id(),
         "started_ms": controlled.started_ms,
-        "now_ms": controlled.clock.now_ms(),
+        "now_ms": controlled.clock.wall_ms(),
         "drills_allowed": controlled.allow_drills.load(Ordering::Relaxed),
         "zombies": running.zombies(),
         "journal": running.journal().status(),

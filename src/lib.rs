@@ -9,7 +9,7 @@
 //! * [`actors`]: one room a file: messages, state, handler, card.
 //! * [`topology`]: the whole daemon on one screen.
 //! * [`venue`]: the built-in exchange, a product of its own that speaks the real protocol.
-//! * [`cli`]: the command line; [`config`]: every setting, once.
+//! * [`cli`]: the command line; [`config`]: every setting, once; [`fault_points`]: what tests break, in debug builds.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -17,6 +17,7 @@
 compile_error!("supervision catches panics: build trapline with panic = \"unwind\"");
 
 pub mod actors;
+pub mod alive;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -25,7 +26,9 @@ pub mod domain;
 pub mod drills;
 pub mod error;
 pub mod exchange;
+pub mod fault_points;
 pub mod managed_redis;
+pub mod memory;
 pub mod settings;
 pub mod store;
 #[allow(clippy::disallowed_methods, reason = "pokes are one message at most, and only supervision may end the process")]

@@ -227,7 +227,7 @@ impl Daemon {
                 token: set.status_token.clone(),
                 reconciles: counters.clone(),
                 skew: set.skew.clone(),
-                started_ms: clock.now_ms(),
+                started_ms: clock.wall_ms(),
                 clock: clock.clone(),
             };
             tree.room(operations, status::card(), to_status, status::Status::factory(address, sources, bound.clone()));
@@ -247,7 +247,7 @@ impl Daemon {
         let allow_drills = Arc::new(AtomicBool::new(config.allow_drills));
         let controlled = Controlled {
             running: running.clone(),
-            started_ms: clock.now_ms(),
+            started_ms: clock.wall_ms(),
             clock,
             allow_drills: allow_drills.clone(),
             drills: Drills { connections: set.feed.connections.clone(), redis: set.redis.clone() },
@@ -273,6 +273,13 @@ impl Daemon {
     /// Resolves when another daemon of the same instance has taken the keys over.
     pub async fn fenced(&self) {
         while self.board.link() != LinkState::Fenced {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Resolves when so little memory is left that the process should end while it can in order.
+    pub async fn exhausted(&self) {
+        while !self.board.is_exhausted() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }

@@ -7,6 +7,7 @@ use super::health::Problem;
 use super::reconciler::ReconcilerMsg;
 use super::validator::ValidatorMsg;
 use super::watchdog::WatchdogMsg;
+use crate::alive::{SILENCE, while_waiting};
 use crate::clock::Clock;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::report::Batch;
@@ -185,13 +186,15 @@ impl Room for Feed {
         Ok(())
     }
 
-    fn on_drain(&mut self, _cx: &mut Cx<Self>) {
+    fn on_drain(&mut self, cx: &mut Cx<Self>) {
         self.connection.abort();
+        cx.progress().expect_within(Duration::ZERO);
     }
 }
 
 fn connect(shared: &FeedShared, purpose: &Purpose, out: &Outlets, cx: &mut Cx<Feed>) -> TaskHandle {
     let (shared, purpose, progress) = (shared.clone(), purpose.clone(), cx.progress());
+    progress.expect_within(Duration::ZERO);
     let mut outlet = RoomOutlet {
         private: matches!(purpose, Purpose::Private(_)),
         out: out.clone(),
@@ -278,13 +281,15 @@ struct RoomOutlet {
 }
 
 impl RoomOutlet {
+    /// A full mailbox is waited for, however long: that is what slows the socket.
     async fn validator(&self, msg: ValidatorMsg) -> Result<(), Gone> {
-        self.out.validator.send(msg).await.map_err(|_| Gone)
+        while_waiting(|| self.progress.beat(), self.out.validator.send(msg)).await.map_err(|_| Gone)
     }
 
     async fn problem(&self, problem: Problem, text: Option<String>) {
         // A watchdog that is gone has nobody to tell.
-        let _ = self.out.watchdog.send(WatchdogMsg::Problem { problem, text }).await;
+        let told = self.out.watchdog.send(WatchdogMsg::Problem { problem, text });
+        let _ = while_waiting(|| self.progress.beat(), told).await;
     }
 
     const fn own_problem(&self) -> Problem {
@@ -301,7 +306,8 @@ impl RoomOutlet {
         }
         if private {
             self.problem(Problem::Login, None).await;
-            let _ = self.out.reconciler.send(ReconcilerMsg::FeedReady { at_ms }).await;
+            let told = self.out.reconciler.send(ReconcilerMsg::FeedReady { at_ms });
+            let _ = while_waiting(|| self.progress.beat(), told).await;
         }
         Ok(())
     }
@@ -333,6 +339,10 @@ impl RoomOutlet {
 }
 
 impl Outlet for RoomOutlet {
+    fn alive(&self) {
+        self.progress.beat();
+    }
+
     async fn batch(&mut self, batch: Batch) -> Result<(), Gone> {
         self.progress.beat();
         self.validator(ValidatorMsg::Reports(batch)).await
@@ -351,7 +361,10 @@ impl Outlet for RoomOutlet {
     async fn notice(&mut self, notice: FeedNotice) -> Result<(), Gone> {
         self.progress.beat();
         match notice {
-            FeedNotice::Connected => debug!(private = self.private, "connected"),
+            FeedNotice::Connected => {
+                debug!(private = self.private, "connected");
+                self.progress.expect_within(SILENCE);
+            }
             FeedNotice::Ready { connection } => self.ready(connection).await?,
             FeedNotice::Lost { connection, reason } => {
                 let (private, at_ms) = (self.private, self.clock.now_ms());
@@ -371,7 +384,11 @@ impl Outlet for RoomOutlet {
                 self.useless(stream, Refusal::Stale, "subscribed twice, and nothing comes").await?;
             }
             FeedNotice::Told { code, message } => warn!(?code, message, "the exchange complains"),
-            FeedNotice::Waiting { reason, retry_in } => self.waiting(reason, retry_in).await,
+            FeedNotice::Waiting { reason, retry_in } => {
+                // The pause and the next handshake have limits of their own.
+                self.progress.expect_within(Duration::ZERO);
+                self.waiting(reason, retry_in).await;
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::supervise::{Journal, RoomState, RoomStatus};
 use rustc_hash::FxHashMap;
 use sd_notify::NotifyState;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// Troubles that are not about one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +18,7 @@ pub enum Problem {
     PublicFeed,
     PrivateFeed,
     Reconcile,
+    Memory,
 }
 
 impl Problem {
@@ -28,6 +30,7 @@ impl Problem {
             Self::PublicFeed => "public_feed_lost",
             Self::PrivateFeed => "private_feed_lost",
             Self::Reconcile => "reconcile_failed",
+            Self::Memory => "memory_short",
         }
     }
 }
@@ -57,10 +60,14 @@ struct Shared {
     /// Where changes of freshness are written down.
     journal: OnceLock<Journal>,
     told_ready: Mutex<bool>,
+    /// Messages that each critical room had handled, and since when it has not handled another.
+    handled: Mutex<FxHashMap<&'static str, (u64, Instant)>>,
 }
 
 /// A critical room without progress for this long is stuck: the process is not alive.
 pub const STUCK_MS: u64 = 10_000;
+/// The service manager hears nothing while a critical room hangs for longer than this: half of the rooms' deadline.
+pub const HANGING_MS: u64 = 1_000;
 
 impl Default for Health {
     fn default() -> Self {
@@ -70,6 +77,7 @@ impl Default for Health {
                 observe: Mutex::default(),
                 journal: OnceLock::new(),
                 told_ready: Mutex::new(false),
+                handled: Mutex::default(),
             }),
         }
     }
@@ -124,9 +132,28 @@ impl Health {
         self.rooms().iter().filter(|room| is_stuck(room)).map(|room| room.name).collect()
     }
 
+    /// Critical rooms that are dead or at work on one message for more than [`HANGING_MS`], over however many
+    /// incarnations. Told sooner than [`Health::stuck`]: such a room is being replaced, and if that does not help the
+    /// service manager's own time runs from here.
+    pub fn hanging(&self) -> Vec<&'static str> {
+        let (rooms, now) = (self.rooms(), Instant::now());
+        let mut known = self.shared.handled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hangs = |room: &RoomStatus| {
+            let count = room.handled + room.handled_inner;
+            let (had, since) = known.entry(room.name).or_insert((count, now));
+            let at_work = room.busy_ms > 0 || room.state != RoomState::Running;
+            if *had != count || !at_work || !should_run(room) {
+                (*had, *since) = (count, now);
+            }
+            now.saturating_duration_since(*since).as_millis() > u128::from(HANGING_MS)
+        };
+        rooms.iter().filter(|room| room.critical && hangs(room)).map(|room| room.name).collect()
+    }
+
     /// `READY=1` once the picture is complete, then `WATCHDOG=1` only while every critical room progresses.
     pub(super) fn feed_service_manager(&self, ready: bool, stale_keys: usize) {
-        let stuck = self.stuck();
+        let mut stuck = self.hanging();
+        stuck.extend(self.stuck().into_iter().filter(|name| !stuck.contains(name)).collect::<Vec<_>>());
         let status = match (stuck.is_empty(), ready) {
             (false, _) => format!("stuck: {}", stuck.join(", ")),
             (true, true) => "ready".to_owned(),
@@ -147,10 +174,13 @@ impl Health {
     }
 }
 
+const fn should_run(room: &RoomStatus) -> bool {
+    !matches!(room.state, RoomState::Suspended | RoomState::Ended)
+}
+
 fn is_stuck(room: &RoomStatus) -> bool {
     let waiting = room.depth > 0 || room.busy_ms > 0;
-    let should_run = !matches!(room.state, RoomState::Suspended | RoomState::Ended);
-    room.critical && should_run && waiting && room.progress_age_ms > STUCK_MS
+    room.critical && should_run(room) && waiting && room.progress_age_ms > STUCK_MS
 }
 
 impl std::fmt::Debug for Health {

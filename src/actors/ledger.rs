@@ -82,7 +82,7 @@ impl Room for LedgerRoom {
                 let strategy = attributed.strategy.clone();
                 let metrics = self.ledger.metrics(&strategy);
                 cx.send(&self.writer, WriterMsg::Event(vec![Event::Fill(attributed)]));
-                let at_ms = cx.now_ms();
+                let at_ms = cx.wall_ms();
                 match summary::strategy(&strategy, &metrics, at_ms) {
                     Ok(key) => cx.send(&self.writer, WriterMsg::Text(key)),
                     Err(error) => error!(%error, %strategy, "strategy figures not published"),

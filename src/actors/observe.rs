@@ -47,6 +47,10 @@ pub(super) fn observe(sources: &Sources, now_ms: i64) {
     metrics.stale_keys.of("market").set(stale_market);
     metrics.stale_keys.of("position").set(stale_positions);
     let counts = &board.counts;
+    raise(&metrics.clock_steps_total, counts.clock_steps_total.load(Relaxed));
+    raise(&metrics.log_dropped_total, crate::telemetry::log::dropped_total());
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    metrics.open_fds.set(i64::try_from(open).unwrap_or(i64::MAX));
     metrics.write_lag_seconds.set(board.write_lag_ms() as f64 / 1_000.0);
     metrics.redis_up.set(i64::from(board.link() == LinkState::Up));
     raise(&metrics.redis_commands_total, counts.state_writes_total.load(Relaxed));

@@ -4,11 +4,12 @@
 use super::health::Health;
 use super::reconciler::ReconcilerCounters;
 use super::rejects::Rejects;
+use crate::alive::{SILENCE, while_waiting};
 use crate::clock::Clock;
 use crate::domain::symbol::Symbols;
 use crate::exchange::skew::Skew;
 use crate::store::board::Board;
-use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Restart, Room};
+use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Progress, Restart, Room};
 use crate::telemetry::metrics::Metrics;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -97,13 +98,15 @@ impl Status {
 
     fn listen(&mut self, cx: &mut Cx<Self>) {
         let (address, sources, bound, me) = (self.address, self.sources.clone(), self.bound.clone(), cx.myself());
+        let progress = cx.progress();
         cx.task("http", async move {
             match TcpListener::bind(address).await {
                 Ok(listener) => {
                     let local = listener.local_addr().unwrap_or(address);
                     *bound.lock().unwrap_or_else(PoisonError::into_inner) = Some(local);
                     info!(%local, "status pages");
-                    serve(listener, Rc::new(sources)).await;
+                    progress.expect_within(SILENCE);
+                    serve(listener, Rc::new(sources), &progress).await;
                 }
                 Err(error) => {
                     warn!(%address, %error, "status pages cannot listen: free the port or change [status] listen");
@@ -124,13 +127,15 @@ impl Room for Status {
     }
 }
 
-async fn serve(listener: TcpListener, sources: Rc<Sources>) {
+async fn serve(listener: TcpListener, sources: Rc<Sources>, progress: &Progress) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
+        crate::fault_points::never("status").await;
+        progress.beat();
+        let Ok(slot) = while_waiting(|| progress.beat(), slots.clone().acquire_owned()).await else { return };
+        let stream = match while_waiting(|| progress.beat(), listener.accept()).await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of descriptors, most likely: do not spin.

@@ -100,7 +100,7 @@ pub fn card() -> Card {
             "Suspicion -> reconciler",
             "FeedState -> circuit_breaker",
         ],
-        state_at_restart: "empty: bands and ids start anew, positions are unknown until REST and socket speak again (asked for at once)",
+        state_at_restart: "the clock's offset is kept; else empty: bands and ids start anew, positions are unknown until REST and socket speak again (asked for at once)",
     }
 }
 
@@ -147,12 +147,17 @@ impl Validator {
         out: Outlets,
     ) -> Factory<Self> {
         Arc::new(move |birth, cx| {
+            let kept = birth.checkpoint.and_then(|kept| kept.downcast::<i64>().ok()).map(|offset_ms| *offset_ms);
+            if let Some(offset_ms) = kept {
+                cx.checkpoint(Box::new(offset_ms));
+            }
             let room = Self {
                 rules: rules.clone(),
                 gates: Gates(symbols.ids().map(|_| (MarketGate::default(), 0)).collect()),
                 book: PositionBook::new(symbols.clone(), birth.epoch << 40),
                 symbols: symbols.clone(),
-                offset_ms: 0,
+                // A guess of nothing would refuse everything where the clocks differ.
+                offset_ms: kept.unwrap_or(0),
                 rejects: rejects.clone(),
                 metrics: metrics.clone(),
                 out: out.clone(),
@@ -246,6 +251,7 @@ impl Room for Validator {
                     info!(from_ms = self.offset_ms, to_ms = offset_ms, "clock offset to the exchange changed");
                 }
                 self.offset_ms = *offset_ms;
+                cx.checkpoint(Box::new(*offset_ms));
             }
             ValidatorMsg::FeedReady { private, at_ms, .. } => {
                 cx.send(&self.out.breaker, BreakerMsg::FeedState { private: *private, live: true, at_ms: *at_ms });

@@ -12,7 +12,8 @@ use crate::domain::event::{Alert, Event, Severity};
 use crate::domain::freshness::{Freshness, judge};
 use crate::domain::position::HoldSide;
 use crate::domain::symbol::{SymbolId, Symbols};
-use crate::store::board::{Board, LinkState};
+use crate::memory::{END, Memory, SHED};
+use crate::store::board::{Board, Counts, LinkState};
 use crate::store::encode::StaleMark;
 use crate::store::encode::state::HealthPicture;
 use crate::supervise::journal::Record;
@@ -108,6 +109,10 @@ pub struct Watchdog {
     problems: FxHashMap<Problem, String>,
     account_stale: bool,
     published_ms: i64,
+    /// How far the wall clock had stepped away at the last look, ms.
+    ahead_ms: i64,
+    measured_ms: i64,
+    exhausted_looks: u32,
     out: Outlets,
 }
 
@@ -134,6 +139,9 @@ impl Watchdog {
                 problems: FxHashMap::default(),
                 account_stale: false,
                 published_ms: i64::MIN / 2,
+                ahead_ms: cx.clock().ahead_ms(),
+                measured_ms: i64::MIN / 2,
+                exhausted_looks: 0,
                 out: out.clone(),
             })
         })
@@ -162,14 +170,48 @@ impl Watchdog {
                 cx.send(&self.out.reconciler, ReconcilerMsg::Suspicion { symbol: None });
             }
         }
+        self.clock(cx);
+        if now_ms - self.measured_ms >= HEALTH_MS {
+            self.measured_ms = now_ms;
+            self.memory(cx);
+        }
         let link = self.board.link();
         let redis = (link != LinkState::Up && now_ms - self.board.link_since_ms() > 2_000)
             .then(|| format!("redis is {}: state waits, events go to the spool", link.label()));
-        self.problem(Problem::Redis, redis, now_ms, cx);
+        self.problem(Problem::Redis, redis, cx);
         let spool = (!self.board.spool_durable())
             .then(|| "events wait in memory only: the disk refuses them; make space or check the folder".to_owned());
-        self.problem(Problem::Spool, spool, now_ms, cx);
+        self.problem(Problem::Spool, spool, cx);
         self.publish(now_ms, cx);
+    }
+
+    /// A step of the wall clock changes nothing but stamps; people should know of it all the same.
+    fn clock(&mut self, cx: &Cx<Self>) {
+        let ahead_ms = cx.clock().ahead_ms();
+        let step_ms = ahead_ms - std::mem::replace(&mut self.ahead_ms, ahead_ms);
+        if step_ms != 0 {
+            Counts::add(&self.board.counts.clock_steps_total, 1);
+            warn!(step_ms, "the wall clock stepped: stamps follow it, ages and limits do not");
+            let text = format!("by {step_ms} ms");
+            self.health.write_down(Record::Trouble { problem: "clock_step", over: true, text });
+        }
+    }
+
+    /// Sheds in time, and lets the process end in order before the kernel ends it.
+    fn memory(&mut self, cx: &mut Cx<Self>) {
+        let memory = Memory::now();
+        let share = memory.map_or(0.0, |memory| memory.share());
+        // Back only with a margin, so that it does not flicker.
+        let short = share >= SHED || (self.problems.contains_key(&Problem::Memory) && share >= SHED - 0.05);
+        // Twice in a row: one reading may fall into a moment.
+        self.exhausted_looks = if share >= END { self.exhausted_looks + 1 } else { 0 };
+        self.board.set_memory(short, self.exhausted_looks >= 2);
+        let text = memory.filter(|_| short).map(|memory| {
+            let mib = |bytes: u64| bytes / (1024 * 1024);
+            let (used, limit) = (mib(memory.used), mib(memory.limit));
+            format!("{used} of {limit} MiB are used: latencies are no longer kept; give the service more memory")
+        });
+        self.problem(Problem::Memory, text, cx);
     }
 
     /// Judges one key; true when it is stale.
@@ -182,7 +224,7 @@ impl Watchdog {
                 info!(key = %subject_label(subject, &self.symbols), stale_ms = now_ms - since_ms, "fresh again");
                 let (key, stale_ms) = (subject_label(subject, &self.symbols), since(since_ms, now_ms));
                 self.health.write_down(Record::KeyFresh { key, stale_ms });
-                self.alert(subject, true, now_ms, String::new(), cx);
+                self.alert(subject, true, String::new(), cx);
                 false
             }
             (Freshness::Stale { .. }, Some(_)) => true,
@@ -195,14 +237,15 @@ impl Watchdog {
                 let age_ms = since(proof.unwrap_or(self.started_ms), now_ms);
                 self.health.write_down(Record::KeyStale { key: label.clone(), reason, age_ms });
                 let text = format!("{label} was not proved for more than {limit_ms} ms: do not trade on it");
-                self.alert(subject, false, now_ms, text, cx);
+                self.alert(subject, false, text, cx);
                 true
             }
         }
     }
 
     /// What the seed calls `notifyStaleData`, once per change.
-    fn alert(&mut self, subject: Subject, recovered: bool, at_ms: i64, text: String, cx: &mut Cx<Self>) {
+    fn alert(&mut self, subject: Subject, recovered: bool, text: String, cx: &mut Cx<Self>) {
+        let at_ms = cx.wall_ms();
         let (code, severity) = match subject {
             Subject::Market(_) => ("market_stale", Severity::Warning),
             Subject::Position(..) | Subject::Positions | Subject::Account | Subject::Everything => {
@@ -213,7 +256,8 @@ impl Watchdog {
         cx.send(&self.out.writer, WriterMsg::Event(vec![Event::Alert(alert)]));
     }
 
-    fn problem(&mut self, problem: Problem, text: Option<String>, at_ms: i64, cx: &mut Cx<Self>) {
+    fn problem(&mut self, problem: Problem, text: Option<String>, cx: &mut Cx<Self>) {
+        let at_ms = cx.wall_ms();
         let known = self.problems.contains_key(&problem);
         if text.is_some() == known {
             return;
@@ -273,10 +317,7 @@ impl Room for Watchdog {
     fn handle(&mut self, msg: &WatchdogMsg, cx: &mut Cx<Self>) -> Result<(), Fault> {
         match msg {
             WatchdogMsg::Look => self.look(cx),
-            WatchdogMsg::Problem { problem, text } => {
-                let now_ms = cx.now_ms();
-                self.problem(*problem, text.clone(), now_ms, cx);
-            }
+            WatchdogMsg::Problem { problem, text } => self.problem(*problem, text.clone(), cx),
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! room, so a restart forgets no accepted value and no event.
 
 use super::saved;
+use crate::alive::SILENCE;
 use crate::domain::event::Event;
 use crate::domain::picture::{AccountPicture, BreakerPicture, MarketPicture, PositionPicture};
 use crate::domain::position::HoldSide;
@@ -152,9 +153,13 @@ impl RedisWriter {
     pub fn factory(desk: Arc<Desk>, settings: EngineSettings) -> Factory<Self> {
         Arc::new(move |_birth, cx: &mut Cx<Self>| {
             let (gate, opener, myself) = (cx.gate(), cx.gate(), cx.myself());
-            let engine = Engine::new(Arc::clone(&desk), settings.clone(), Box::new(move || opener.open()));
+            let (progress, beating) = (cx.progress(), cx.progress());
+            progress.expect_within(SILENCE);
+            let engine = Engine::new(Arc::clone(&desk), settings.clone(), Box::new(move || opener.open()))
+                .watched_by(Box::new(move || beating.beat()));
             cx.task("redis", async move {
                 let end = engine.run().await;
+                progress.expect_within(Duration::ZERO);
                 // The inner lane is full only if nobody reads it any more.
                 let _ = myself.post(WriterMsg::Ended(end));
             });

@@ -10,9 +10,10 @@ use sd_notify::NotifyState;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Stop> {
+    crate::fault_points::start();
     let config = super::validate::load(&args.config)?;
     let log = super::logging::start(&config.log)?;
     let state = state_dir(&config)?;
@@ -34,6 +35,10 @@ async fn serve(mut config: Config, file: &Path, state: &Path, log: &LogHandle) -
             () = daemon.fenced() => {
                 warn!("another daemon of this instance has taken over: stop one of the two, or give it another [redis] instance");
                 break Some(Exit::Fenced);
+            }
+            () = daemon.exhausted() => {
+                error!("memory is used up: ending in order, before the kernel ends it in the middle of a write");
+                break Some(Exit::GaveUp);
             }
             _ = terminate.recv() => break None,
             _ = interrupt.recv() => break None,

@@ -135,6 +135,8 @@ counts! {
     spool_bytes,
     spool_failures_total,
     fenced_total,
+    /// Steps of the wall clock that were noticed.
+    clock_steps_total,
 }
 
 impl Counts {
@@ -156,6 +158,10 @@ pub struct Board {
     write_lag_ms: AtomicI64,
     epoch: AtomicU64,
     spool_durable: AtomicBool,
+    /// Memory runs short: what can be given up is.
+    shedding: AtomicBool,
+    /// There is none left to go on with.
+    exhausted: AtomicBool,
 }
 
 impl Board {
@@ -171,6 +177,8 @@ impl Board {
             write_lag_ms: AtomicI64::new(0),
             epoch: AtomicU64::new(0),
             spool_durable: AtomicBool::new(true),
+            shedding: AtomicBool::new(false),
+            exhausted: AtomicBool::new(false),
         })
     }
 
@@ -225,6 +233,22 @@ impl Board {
 
     pub(crate) fn set_epoch(&self, epoch: u64) {
         self.epoch.store(epoch, Relaxed);
+    }
+
+    /// Memory runs short: latencies are no longer kept.
+    pub fn is_shedding(&self) -> bool {
+        self.shedding.load(Relaxed)
+    }
+
+    /// So little memory is left that the process has to end while it still can in order.
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted.load(Relaxed)
+    }
+
+    /// Booked by whoever watches the memory.
+    pub fn set_memory(&self, shedding: bool, exhausted: bool) {
+        self.shedding.store(shedding, Relaxed);
+        self.exhausted.fetch_or(exhausted, Relaxed);
     }
 
     /// False: events wait in memory only, because the disk refuses them.

@@ -39,6 +39,7 @@ impl<R: Room> Cx<R> {
     #[track_caller]
     pub fn send<M: Message>(&mut self, port: &Port<M>, msg: M) {
         assert!(self.outbox.len() < SENDS_PER_CALL, "one call sent more than {SENDS_PER_CALL} messages");
+        crate::fault_points::send(self.life.cell.card.name);
         let target = Arc::clone(&port.mailbox);
         let envelope = target.envelope(msg);
         self.outbox.push(Outgoing { target, envelope });
@@ -113,7 +114,12 @@ impl<R: Room> Cx<R> {
         self.life.finish.set(true);
     }
 
-    /// Wall time, milliseconds since 1970 UTC.
+    /// For stamps that people and other programs read, milliseconds since 1970 UTC.
+    pub fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms()
+    }
+
+    /// For ages and limits: milliseconds since 1970 UTC on a clock that never steps.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
     }

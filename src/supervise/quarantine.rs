@@ -181,7 +181,7 @@ impl Quarantine {
 
     pub(crate) fn add(&self, mut entry: Quarantined, envelope: Arc<dyn Any + Send + Sync>) {
         entry.id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        entry.at_ms = self.clock.now_ms();
+        entry.at_ms = self.clock.wall_ms();
         self.journal.boot_id().clone_into(&mut entry.boot);
         if entry.saved.as_ref().is_some_and(|saved| saved.len() > SAVED_BYTES) {
             entry.saved = None;
@@ -232,7 +232,7 @@ impl Quarantine {
 
     /// Writes down that a message has left for good.
     pub(crate) fn gone(&self, id: u64, how: &str) {
-        let line = Gone { id, at_ms: self.clock.now_ms(), gone: how.to_owned() };
+        let line = Gone { id, at_ms: self.clock.wall_ms(), gone: how.to_owned() };
         if let Ok(line) = serde_json::to_string(&line) {
             self.journal.quarantine_line(line);
         }

@@ -19,6 +19,18 @@ pub enum Fault {
     Fatal(String),
 }
 
+impl From<crate::fault_points::Injected> for Fault {
+    fn from(injected: crate::fault_points::Injected) -> Self {
+        use crate::fault_points::Injected;
+        let text = injected.to_string();
+        match injected {
+            Injected::Retry => Self::Retry(text),
+            Injected::Fatal => Self::Fatal(text),
+            Injected::Error | Injected::Full | Injected::Eio => Self::Poison(text),
+        }
+    }
+}
+
 /// Why an incarnation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeathCause {

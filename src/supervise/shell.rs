@@ -13,6 +13,7 @@ use super::fence::Fence;
 use super::incarnation::Incarnation;
 use super::journal::Record;
 use super::mailbox::{Control, Mailbox, Next, Poke, Turn};
+use super::message::Message as _;
 use super::panic_hook::{PanicNote, catch};
 use super::quarantine::Quarantine;
 use super::queue::lock;
@@ -20,6 +21,7 @@ use super::room::{Birth, DeathCause, Factory, Fault, Room};
 use super::slot::{Busy, Recovery};
 use super::supervisor::{Born, Died, ZombieEnded};
 use crate::clock::Clock;
+use crate::fault_points;
 
 /// Messages handled before others on the arbiter get their turn.
 const BURST: u32 = 64;
@@ -66,7 +68,9 @@ impl<R: Room> Shell<R> {
         };
         let birth = Birth { epoch: self.right.epoch, cause: self.right.cause.take(), checkpoint };
         let (factory, cx) = (&self.factory, &mut self.cx);
-        match catch(|| factory(birth, cx)) {
+        match catch(|| {
+            fault_points::room(self.cell.card.name, "birth").map_err(Fault::from).and_then(|()| factory(birth, cx))
+        }) {
             Ok(Ok(room)) => Ok(Box::new(room)),
             Ok(Err(Fault::Fatal(text))) => Err((DeathCause::Fatal(text), PanicNote::default())),
             Ok(Err(Fault::Retry(text) | Fault::Poison(text))) => {
@@ -189,7 +193,13 @@ impl<R: Room> Shell<R> {
             };
             let Some(room) = self.room.as_deref_mut() else { return };
             let cx = &mut self.cx;
-            match catch(|| room.handle(&env.msg, cx)) {
+            let (name, kind) = (self.cell.card.name, env.msg.kind());
+            let handled = catch(|| {
+                fault_points::message(name, "handle", kind, env.seq)?;
+                room.handle(&env.msg, cx)?;
+                Ok(fault_points::message(name, "handled", kind, env.seq)?)
+            });
+            match handled {
                 Ok(Ok(())) => done = true,
                 Ok(Err(fault)) => {
                     let cause = match fault {
@@ -246,6 +256,7 @@ impl<R: Room> Shell<R> {
         }
         let at = Instant::now();
         let inner_dropped = self.cx.life.end();
+        let _ = catch(|| fault_points::room(self.cell.card.name, "drop"));
         let drop_ok = {
             let (room, outbox, checkpoint) =
                 (self.room.take(), std::mem::take(&mut self.cx.outbox), self.cx.checkpoint.take());

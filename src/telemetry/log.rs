@@ -4,8 +4,8 @@
 use crate::config::{Log, LogFormat, LogLevel};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tracing::Subscriber;
 use tracing::subscriber::SetGlobalDefaultError;
@@ -24,6 +24,14 @@ const FLUSH_WAIT: Duration = Duration::from_millis(500);
 enum Order {
     Line(Vec<u8>),
     Flush(Sender<()>),
+}
+
+/// The counter of the process's own log.
+static OWN: OnceLock<Arc<AtomicU64>> = OnceLock::new();
+
+/// Lines of the process's own log that were lost because nobody read them.
+pub fn dropped_total() -> u64 {
+    OWN.get().map_or(0, |dropped| dropped.load(Ordering::Relaxed))
 }
 
 /// Counts lost lines, and waits for the last ones when it is dropped: keep it until the program ends.
@@ -74,6 +82,7 @@ pub fn init(settings: &Log) -> Result<LogHandle, SetGlobalDefaultError> {
     let stderr = std::io::stderr();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let (subscriber, handle) = build(settings, stderr.is_terminal() && !no_color, stderr);
+    let _ = OWN.set(handle.dropped_counter());
     tracing::subscriber::set_global_default(subscriber)?;
     Ok(handle)
 }

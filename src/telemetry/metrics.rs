@@ -237,6 +237,12 @@ metrics! {
     events_written_total: Counter = "trapline_events_written_total", counter;
     /// Events lost because spool and Redis had both lost them; should stay 0.
     events_unrecoverable_total: Counter = "trapline_events_unrecoverable_total", counter;
+    /// Steps of the wall clock that were noticed; ages and limits do not follow them, stamps do.
+    clock_steps_total: Counter = "trapline_clock_steps_total", counter;
+    /// Log lines given up because nobody read them.
+    log_dropped_total: Counter = "trapline_log_dropped_total", counter;
+    /// Descriptors in use.
+    open_fds: Gauge = "trapline_open_fds", gauge;
     /// Events in the spool that Redis does not have yet.
     cursor_lag_events: Gauge = "trapline_cursor_lag_events", gauge;
     /// Disk space of the spool.

@@ -4,6 +4,7 @@ use super::super::health::Problem;
 use super::super::validator::ValidatorMsg;
 use super::super::watchdog::WatchdogMsg;
 use super::{Outlets, ReconcilerCounters, ReconcilerSettings, Wanted};
+use crate::alive::{SILENCE, while_waiting};
 use crate::clock::Clock;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::report::{Batch, Origin, Report};
@@ -117,6 +118,7 @@ impl Rounds {
     }
 
     pub(super) async fn run(mut self) {
+        self.progress.expect_within(SILENCE);
         let Err(Gone) = self.forever().await else { return };
     }
 
@@ -127,6 +129,7 @@ impl Rounds {
         let mut read_at: Option<Instant> = None;
         loop {
             let now = Instant::now();
+            crate::fault_points::never("reconciler").await;
             self.progress.beat();
             if now >= clock_due {
                 self.clock().await?;
@@ -168,10 +171,13 @@ impl Rounds {
                     due = due.min(read_at.map_or(now, |at| at + self.suspicion_gap()));
                 }
             }
-            tokio::select! {
-                () = self.wanted.poke.notified() => {}
-                () = tokio::time::sleep_until(due.into()) => {}
-            }
+            let asked = async {
+                tokio::select! {
+                    () = self.wanted.poke.notified() => {}
+                    () = tokio::time::sleep_until(due.into()) => {}
+                }
+            };
+            self.patiently(asked).await;
         }
     }
 
@@ -192,7 +198,7 @@ impl Rounds {
 
     /// Positions, and the rest of what the account has to say if `everything` is wanted.
     async fn round(&mut self, everything: bool) -> Result<Result<(), RestError>, Gone> {
-        let generation = match self.dialect.ask(&self.rest).await {
+        let generation = match self.patiently(self.dialect.ask(&self.rest)).await {
             Ok(generation) => generation,
             Err(error) => return self.failed("account", &error).await.map(|()| Err(error)),
         };
@@ -207,7 +213,7 @@ impl Rounds {
     }
 
     async fn clock(&mut self) -> Result<(), Gone> {
-        match self.rest.measure_skew().await {
+        match self.patiently(self.rest.measure_skew()).await {
             Ok(offset_ms) => self.validator(ValidatorMsg::ClockOffset { offset_ms }).await,
             Err(error) => {
                 self.failed("time", &error).await?;
@@ -218,7 +224,7 @@ impl Rounds {
 
     async fn positions(&mut self, generation: Generation) -> Result<Result<(), RestError>, Gone> {
         for product in products_of(self.rest.symbols()) {
-            match self.rest.positions(generation, product).await {
+            match self.patiently(self.rest.positions(generation, product)).await {
                 Ok(answer) => self.hand_on(answer).await?,
                 Err(error) => return self.failed("positions", &error).await.map(|()| Err(error)),
             }
@@ -228,7 +234,7 @@ impl Rounds {
     }
 
     async fn account(&mut self, generation: Generation) -> Result<Result<(), RestError>, Gone> {
-        match self.rest.account(generation).await {
+        match self.patiently(self.rest.account(generation)).await {
             Ok(answer) => self.hand_on(answer).await.map(Ok),
             Err(error) => self.failed("account", &error).await.map(|()| Err(error)),
         }
@@ -239,10 +245,11 @@ impl Rounds {
         const OVERLAP_MS: i64 = 60_000;
         let mut newest_ms = self.fills_since_ms;
         for product in products_of(self.rest.symbols()) {
-            let (mut answer, complete) = match self.rest.fills(generation, product, self.fills_since_ms).await {
-                Ok(answer) => answer,
-                Err(error) => return self.failed("fills", &error).await.map(|()| Err(error)),
-            };
+            let (mut answer, complete) =
+                match self.patiently(self.rest.fills(generation, product, self.fills_since_ms)).await {
+                    Ok(answer) => answer,
+                    Err(error) => return self.failed("fills", &error).await.map(|()| Err(error)),
+                };
             if !complete {
                 warn!(fills = answer.reports.len(), "more fills than are read at once; the oldest are left out");
             }
@@ -259,7 +266,7 @@ impl Rounds {
 
     async fn contracts(&mut self, generation: Generation) -> Result<(), RestError> {
         for product in products_of(self.rest.symbols()) {
-            let listed = match self.rest.contracts(generation, product).await {
+            let listed = match self.patiently(self.rest.contracts(generation, product)).await {
                 Ok(listed) => listed,
                 Err(error) => {
                     self.counters.shared.1.fetch_add(1, Ordering::Relaxed);
@@ -348,11 +355,16 @@ impl Rounds {
         hopeless
     }
 
+    /// Questions to the exchange have limits of their own, and a full mailbox may rightly take long.
+    async fn patiently<T>(&self, wait: impl Future<Output = T>) -> T {
+        while_waiting(|| self.progress.beat(), wait).await
+    }
+
     async fn validator(&self, msg: ValidatorMsg) -> Result<(), Gone> {
-        self.out.validator.send(msg).await.map_err(|_| Gone)
+        self.patiently(self.out.validator.send(msg)).await.map_err(|_| Gone)
     }
 
     async fn problem(&self, problem: Problem, text: Option<String>) {
-        let _ = self.out.watchdog.send(WatchdogMsg::Problem { problem, text }).await;
+        let _ = self.patiently(self.out.watchdog.send(WatchdogMsg::Problem { problem, text })).await;
     }
 }

@@ -263,6 +263,8 @@ impl Rest {
             }
             body.extend_from_slice(&chunk);
         }
+        let injected = crate::fault_points::io("rest", "answer");
+        injected.map_err(|error| RestError::Transport { reason: error.to_string() })?;
         rest_parse::envelope(status.as_u16(), body)
     }
 }

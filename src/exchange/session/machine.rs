@@ -6,6 +6,7 @@ use super::super::bitget::subscribe::{Stream, subscribe_frames};
 use super::connect::{Socket, connect};
 use super::watch::Watch;
 use super::{EndReason, FeedNotice, FeedSettings, Gone, Memory, Outlet, Plan, SessionEnd};
+use crate::alive::while_waiting;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::report::{Batch, Origin};
 use futures_util::{SinkExt, StreamExt};
@@ -21,6 +22,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// A pong this many deadlines late ends the session even while frames keep coming in.
 const PONG_PATIENCE: u32 = 3;
+/// A quiet session looks round once in this time: whoever watches it sees that it lives.
+const TURN: Duration = Duration::from_millis(500);
 /// Writing takes no time on a living connection.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// Fewer bad frames than this are an accident, whatever their share.
@@ -148,7 +151,10 @@ impl<'a, O: Outlet> Session<'a, O> {
         }
         let mut timer = Box::pin(tokio::time::sleep_until(Instant::now().into()));
         loop {
+            crate::fault_points::never(if self.plan.is_private() { "exchange_feed_private" } else { "exchange_feed" })
+                .await;
             let drained = self.wait(&mut timer).await;
+            self.outlet.alive();
             self.hand_on().await?;
             let now = Instant::now();
             self.speak(now).await?;
@@ -157,8 +163,8 @@ impl<'a, O: Outlet> Session<'a, O> {
                 for stream in std::mem::take(&mut self.given_up) {
                     self.outlet.notice(FeedNotice::Silent { stream }).await?;
                 }
-                let next = self.next_due(Instant::now());
-                timer.as_mut().reset(next.into());
+                let now = Instant::now();
+                timer.as_mut().reset(self.next_due(now).min(now + TURN).into());
             } else if self.login_due.is_none() && !self.queue.is_empty() {
                 // What was just read (the answer to a login) may have made something due earlier than the timer.
                 timer.as_mut().reset(self.may_subscribe().into());
@@ -227,6 +233,7 @@ impl<'a, O: Outlet> Session<'a, O> {
     }
 
     fn text(&mut self, text: &str, received_ms: i64, now: Instant) {
+        crate::fault_points::hit("ws.frame");
         self.window.frames += 1;
         let (reports, refused) = (self.decoded.reports.len(), self.decoded.refused.len());
         match self.decoder.decode(text, received_ms, &mut self.decoded) {
@@ -331,8 +338,8 @@ impl<'a, O: Outlet> Session<'a, O> {
     }
 
     async fn send(&mut self, text: String) -> Result<(), EndReason> {
-        let sending = self.socket.send(Message::text(text));
-        match tokio::time::timeout(WRITE_LIMIT, sending).await {
+        let (outlet, sending) = (&*self.outlet, self.socket.send(Message::text(text)));
+        match while_waiting(|| outlet.alive(), tokio::time::timeout(WRITE_LIMIT, sending)).await {
             Ok(Ok(())) => {
                 self.last_sent = Some(Instant::now());
                 Ok(())

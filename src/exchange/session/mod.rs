@@ -161,6 +161,8 @@ pub trait Outlet {
     fn batch(&mut self, batch: Batch) -> impl Future<Output = Result<(), Gone>>;
     fn refused(&mut self, refused: Vec<Refused>) -> impl Future<Output = Result<(), Gone>>;
     fn notice(&mut self, notice: FeedNotice) -> impl Future<Output = Result<(), Gone>>;
+    /// Told at each turn of a live session, twice a second at least: its task lives.
+    fn alive(&self) {}
 }
 
 /// What happens to the connection itself.

@@ -80,13 +80,25 @@ pub struct Layout {
     pub settings: Settings,
     /// Number of the process among all that wrote these keys; set when the connection has taken over.
     pub epoch: u64,
+    /// How far the wall clock is ahead of the clock that values carry: see [`Layout::stamp`].
+    pub ahead_ms: i64,
     keys: Vec<SymbolKeys>,
 }
 
 impl Layout {
     pub fn new(symbols: Arc<Symbols>, settings: Settings) -> Self {
         let keys = symbols.iter().map(|(_, s)| SymbolKeys::new(s)).collect();
-        Self { symbols, settings, epoch: 0, keys }
+        Self { symbols, settings, epoch: 0, ahead_ms: 0, keys }
+    }
+
+    /// A time of our own clock as readers see it: by the wall clock of now, whatever steps it made.
+    pub const fn stamp(&self, ms: i64) -> i64 {
+        ms + self.ahead_ms
+    }
+
+    /// A mark with its time stamped.
+    pub fn mark(&self, stale: Option<super::StaleMark>) -> Option<super::StaleMark> {
+        stale.map(|mark| super::StaleMark { since_ms: self.stamp(mark.since_ms), ..mark })
     }
 
     pub fn of(&self, symbol: SymbolId) -> &SymbolKeys {

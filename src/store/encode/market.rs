@@ -43,7 +43,7 @@ const MOVING_FIELDS: usize = MOVING.len() + 1;
 /// symbol, regime, epoch, stale, stale_reason, stale_since.
 const RESTING_FIELDS: usize = 6;
 
-fn moving(out: &mut Commands, p: &MarketPicture, which: u16) {
+fn moving(out: &mut Commands, layout: &Layout, p: &MarketPicture, which: u16) {
     let has = |bit: usize| which & (1 << bit) != 0;
     let optional =
         [p.bid, p.bid_size, p.ask, p.ask_size, p.mark, p.index, p.funding_rate, p.open_interest, p.last_size];
@@ -57,7 +57,7 @@ fn moving(out: &mut Commands, p: &MarketPicture, which: u16) {
     }
     if has(2) {
         out.raw(MOVING[2]);
-        out.int(p.received_ms);
+        out.int(layout.stamp(p.received_ms));
     }
     if has(3) {
         out.raw(MOVING[3]);
@@ -108,8 +108,8 @@ pub fn market_full(out: &mut Commands, layout: &Layout, p: &MarketPicture, extra
     let keys = layout.of(p.symbol);
     out.begin(Tag::Market(p.symbol), 2 + 2 * (MOVING_FIELDS + RESTING_FIELDS));
     out.raw(&keys.market_head);
-    resting(out, &keys.name, layout.epoch, extra);
-    moving(out, p, EVERYTHING);
+    resting(out, &keys.name, layout, extra);
+    moving(out, layout, p, EVERYTHING);
 }
 
 /// The fields that differ from `before`, which the same connection has written: one message's values, and the rest
@@ -118,17 +118,17 @@ pub fn market_lean(out: &mut Commands, layout: &Layout, before: &MarketPicture, 
     let which = changed(before, p);
     out.begin(Tag::MarketLean(p.symbol), 2 + 2 * which.count_ones() as usize);
     out.raw(&layout.of(p.symbol).market_head);
-    moving(out, p, which);
+    moving(out, layout, p, which);
 }
 
-fn resting(out: &mut Commands, symbol: &str, epoch: u64, extra: &MarketExtra) {
+fn resting(out: &mut Commands, symbol: &str, layout: &Layout, extra: &MarketExtra) {
     out.arg("symbol");
     out.arg(symbol);
     out.arg("regime");
     out.arg(extra.regime);
     out.arg("epoch");
-    out.count(epoch);
-    super::stale_args(out, extra.stale);
+    out.count(layout.epoch);
+    super::stale_args(out, layout.mark(extra.stale));
 }
 
 /// `market_state` and the single values that old programs read, for the primary symbol.
@@ -137,8 +137,8 @@ pub fn market_primary(out: &mut Commands, layout: &Layout, p: &MarketPicture, ex
     out.begin(Tag::PrimaryMarket, 2 + 2 * (MOVING_FIELDS + RESTING_FIELDS));
     out.arg("HSET");
     out.arg("market_state");
-    resting(out, &keys.seed_name, layout.epoch, extra);
-    moving(out, p, EVERYTHING);
+    resting(out, &keys.seed_name, layout, extra);
+    moving(out, layout, p, EVERYTHING);
 
     let optional = [("prev_btc_price", p.previous_price), ("last_btc_volume", p.last_size)];
     let known = optional.iter().filter(|(_, v)| v.is_some()).count();
@@ -147,7 +147,7 @@ pub fn market_primary(out: &mut Commands, layout: &Layout, p: &MarketPicture, ex
     out.arg("last_btc_price");
     out.decimal(p.price);
     out.arg("last_btc_update_time");
-    out.arg(stamp::epoch_seconds(p.received_ms));
+    out.arg(stamp::epoch_seconds(layout.stamp(p.received_ms)));
     for (name, value) in optional {
         if let Some(value) = value {
             out.arg(name);

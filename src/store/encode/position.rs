@@ -92,7 +92,7 @@ pub fn position_side(out: &mut Commands, layout: &Layout, side: Side<'_>) {
         out.arg(name);
         out.decimal_or_empty(value);
     }
-    for (name, value) in [("update_time", p.update_time_ms), ("timestamp", p.verified_ms)] {
+    for (name, value) in [("update_time", p.update_time_ms), ("timestamp", layout.stamp(p.verified_ms))] {
         out.arg(name);
         out.int(value);
     }
@@ -100,7 +100,7 @@ pub fn position_side(out: &mut Commands, layout: &Layout, side: Side<'_>) {
         out.arg(name);
         out.count(value);
     }
-    stale_args(out, side.stale);
+    stale_args(out, layout.mark(side.stale));
 }
 
 fn stale_json(object: Object, stale: Option<StaleMark>) -> Object {
@@ -137,13 +137,13 @@ pub fn side_json(out: &mut Commands, layout: &Layout, side: Side<'_>) {
         .decimal_or_null("pnl_percent", open.map_or(Some(Decimal::ZERO), return_percent))
         .raw("take_profits", "[]")
         .null("stop_loss")
-        .text("timestamp", &stamp::iso(p.verified_ms))
-        .int("ts_ms", p.verified_ms);
+        .text("timestamp", &stamp::iso(layout.stamp(p.verified_ms)))
+        .int("ts_ms", layout.stamp(p.verified_ms));
     let key = match p.side {
         HoldSide::Long => "long_trader_position",
         HoldSide::Short => "short_trader_position",
     };
-    out.words(Tag::SideJson(p.side), &["SET", key, &stale_json(object, side.stale).end()]);
+    out.words(Tag::SideJson(p.side), &["SET", key, &stale_json(object, layout.mark(side.stale)).end()]);
 }
 
 /// Which side is 'the' position: the largest notional, ties to the last changed, then to the long side. `None` while
@@ -218,7 +218,7 @@ fn current_hash(out: &mut Commands, layout: &Layout, key: &str, side: Side<'_>, 
         out.arg(name);
         out.decimal_or_empty(value);
     }
-    for (name, value) in [("updateTime", p.update_time_ms), ("timestamp", p.verified_ms)] {
+    for (name, value) in [("updateTime", p.update_time_ms), ("timestamp", layout.stamp(p.verified_ms))] {
         out.arg(name);
         out.int(value);
     }
@@ -226,7 +226,7 @@ fn current_hash(out: &mut Commands, layout: &Layout, key: &str, side: Side<'_>, 
         out.arg(name);
         out.count(value);
     }
-    stale_args(out, side.stale);
+    stale_args(out, layout.mark(side.stale));
 }
 
 /// What old dashboards parse: the union of the two dialects they were written for.
@@ -254,10 +254,10 @@ fn legacy_json(layout: &Layout, side: Side<'_>) -> String {
         .raw("take_profits", "[]")
         .null("entry_time")
         .int("update_time", p.update_time_ms)
-        .text("timestamp", &stamp::iso(p.verified_ms))
-        .int("ts_ms", p.verified_ms)
+        .text("timestamp", &stamp::iso(layout.stamp(p.verified_ms)))
+        .int("ts_ms", layout.stamp(p.verified_ms))
         .text("source", &format!("bitget-{}", p.source.label()));
-    stale_json(object, side.stale).end()
+    stale_json(object, layout.mark(side.stale)).end()
 }
 
 #[cfg(test)]

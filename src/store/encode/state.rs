@@ -21,7 +21,7 @@ pub fn breaker(out: &mut Commands, layout: &Layout, b: &BreakerPicture, now_ms: 
         out.arg(name);
         out.decimal_or_empty(value);
     }
-    for (name, value) in [("since", b.since_ms), ("timestamp", now_ms)] {
+    for (name, value) in [("since", layout.stamp(b.since_ms)), ("timestamp", layout.stamp(now_ms))] {
         out.arg(name);
         out.int(value);
     }
@@ -39,7 +39,7 @@ pub fn breaker_change(out: &mut Commands, layout: &Layout, b: &BreakerPicture) {
         .text("symbol", layout.name_or_empty(b.symbol))
         .decimal_or_null("value", b.value)
         .decimal_or_null("limit", b.limit)
-        .int("since", b.since_ms)
+        .int("since", layout.stamp(b.since_ms))
         .end();
     out.words(Tag::BreakerChannel, &["PUBLISH", "trapline:breaker", &json]);
 }
@@ -61,13 +61,13 @@ pub fn account(out: &mut Commands, layout: &Layout, a: &AccountPicture, slot: u8
             out.arg(name);
             out.decimal_or_empty(value);
         }
-        for (name, value) in [("exchange_time", a.exchange_time_ms), ("timestamp", a.received_ms)] {
+        for (name, value) in [("exchange_time", a.exchange_time_ms), ("timestamp", layout.stamp(a.received_ms))] {
             out.arg(name);
             out.int(value);
         }
         out.arg("epoch");
         out.count(layout.epoch);
-        stale_args(out, stale);
+        stale_args(out, layout.mark(stale));
     }
 }
 
@@ -110,7 +110,7 @@ pub fn health(out: &mut Commands, layout: &Layout, h: &HealthPicture, own: &[(&s
     out.arg("ready");
     out.arg(if h.ready { "1" } else { "0" });
     out.arg("timestamp");
-    out.int(now_ms);
+    out.int(layout.stamp(now_ms));
     out.arg("epoch");
     out.count(layout.epoch);
     for (name, value) in fields.chain(own_fields) {

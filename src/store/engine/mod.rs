@@ -11,6 +11,7 @@ use super::class::Class;
 use super::desk::Desk;
 use super::guard::{self, GuardError, TakeOver};
 use super::link::{Link, Target};
+use crate::alive::while_waiting;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serve::Session;
 use std::sync::Arc;
@@ -96,6 +97,8 @@ pub struct Engine {
     turn: u64,
     /// Told when the room may take more messages again.
     on_space: Box<dyn Fn()>,
+    /// Told at each turn: the task lives.
+    on_beat: Box<dyn Fn()>,
     rng: StdRng,
     failures: u32,
     last_class: Option<Class>,
@@ -109,7 +112,24 @@ impl Engine {
         desk.wake();
         let rng = StdRng::seed_from_u64(settings.seed ^ turn);
         let floors_read = desk.board().epoch() != 0;
-        Self { desk, settings, turn, on_space, rng, failures: 0, last_class: None, floors_read }
+        Self {
+            desk,
+            settings,
+            turn,
+            on_space,
+            on_beat: Box::new(|| {}),
+            rng,
+            failures: 0,
+            last_class: None,
+            floors_read,
+        }
+    }
+
+    /// Somebody watches whether the task lives.
+    #[must_use]
+    pub fn watched_by(mut self, on_beat: Box<dyn Fn()>) -> Self {
+        self.on_beat = on_beat;
+        self
     }
 
     /// Connects, writes, connects again; ends only when another writer has taken over.
@@ -168,6 +188,7 @@ impl Engine {
             if self.desk.has_space() {
                 (self.on_space)();
             }
+            (self.on_beat)();
             tokio::time::sleep_until(until.min(tokio::time::Instant::now() + Duration::from_millis(50))).await;
         }
     }
@@ -188,11 +209,16 @@ impl Engine {
         let now_ms = self.desk.clock.now_ms();
         self.desk.board().set_link(LinkState::Connecting, now_ms);
         let settings = &self.settings;
-        let mut link = match Link::open(&settings.target, settings.connect_limit, settings.reply_limit).await {
+        let opening = Link::open(&settings.target, settings.connect_limit, settings.reply_limit);
+        let mut link = match while_waiting(&self.on_beat, opening).await {
             Ok(link) => link,
             Err(error) => return error.into(),
         };
-        match self.prepare(&mut link).await {
+        // Each of its questions has a limit of its own.
+        let on_beat = std::mem::replace(&mut self.on_beat, Box::new(|| {}));
+        let prepared = while_waiting(&on_beat, self.prepare(&mut link)).await;
+        self.on_beat = on_beat;
+        match prepared {
             Ok(start) => {
                 self.failures = 0;
                 if self.last_class.take().is_some() {

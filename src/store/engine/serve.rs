@@ -1,6 +1,7 @@
 //! One connection at work.
 
 use super::{Broken, End, Engine};
+use crate::fault_points;
 use crate::store::board::Counts;
 use crate::store::class::Class;
 use crate::store::guard;
@@ -98,14 +99,18 @@ impl<'a> Session<'a> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            fault_points::never("redis_writer").await;
+            (self.engine.on_beat)();
             self.take_replies()?;
             self.compose();
             let ticked = poll_fn(|cx| {
                 let mut ready = false;
                 self.engine.desk.spool().state().waker.register(cx.waker());
                 if !self.sending.is_empty() {
+                    fault_points::hit("redis.write");
                     match self.link.poll_send(cx, self.sending.bytes(), &mut self.sent) {
                         Poll::Ready(Ok(())) => {
+                            fault_points::hit("redis.written");
                             self.sending.clear();
                             self.sent = 0;
                             ready = true;
@@ -147,6 +152,7 @@ impl<'a> Session<'a> {
                 return Err(Broken::Class(Class::Bug, "a reply that nothing asked for".to_owned()));
             };
             any = true;
+            fault_points::hit("redis.reply");
             if let Some(flight) = self.flights.front_mut() {
                 flight.0 -= 1;
                 if flight.0 == 0 {
@@ -202,6 +208,11 @@ impl<'a> Session<'a> {
         self.sending.take_from(&mut self.extra);
         let mut shelf = desk.shelf();
         if self.may_flush(shelf.conflates()) && shelf.wants() {
+            let ahead_ms = desk.clock.ahead_ms();
+            if std::mem::replace(&mut shelf.layout.ahead_ms, ahead_ms) != ahead_ms {
+                // The wall clock stepped: what rests in Redis would look too old, or from the future.
+                shelf.refresh_quiet();
+            }
             shelf.fill(now, desk.clock.now_ms());
             Counts::add(&desk.board().counts.state_flushes_total, 1);
             Counts::add(&desk.board().counts.state_writes_total, shelf.out.len() as u64);

@@ -3,6 +3,7 @@
 use super::{LATENCIES_MAX, LATENCY_FLUSH, SAMPLE_EVERY, Shelf, left};
 use crate::domain::position::HoldSide;
 use crate::domain::symbol::SymbolId;
+use crate::store::board::Counts;
 use crate::store::encode::position::Side;
 use crate::store::encode::{market, position, state};
 use crate::store::tag::Tag;
@@ -25,7 +26,9 @@ impl Shelf {
         slot.sent = Some((picture, slot.extra));
         if self.sampled_at.is_none_or(|at| picture.received.saturating_duration_since(at) >= SAMPLE_EVERY) {
             self.sampled_at = Some(picture.received);
-            if self.samples.len() < LATENCIES_MAX {
+            if self.board.is_shedding() {
+                Counts::add(&self.board.counts.latencies_shed_total, 1);
+            } else if self.samples.len() < LATENCIES_MAX {
                 self.samples.push_back((symbol, picture.seq, picture.received));
             }
         }
@@ -93,14 +96,14 @@ impl Shelf {
             let symbol = SymbolId(i as u16);
             for (side, slot) in HoldSide::BOTH.into_iter().zip(sides).filter(|(_, s)| s.dirty && s.picture.is_none()) {
                 if slot.floor_ms.is_some() {
-                    left::mark_hash(out, &layout.of(symbol).position[side.index()], slot.stale);
+                    left::mark_hash(out, &layout.of(symbol).position[side.index()], layout.mark(slot.stale));
                 }
                 if layout.is_primary(symbol) {
-                    left::mark_json(out, leftovers, 1 + side.index(), slot.stale);
+                    left::mark_json(out, leftovers, 1 + side.index(), layout.mark(slot.stale));
                     if sides.iter().all(|s| s.picture.is_none()) {
-                        left::mark_json(out, leftovers, 0, slot.stale);
+                        left::mark_json(out, leftovers, 0, layout.mark(slot.stale));
                         if leftovers.hashes[0] {
-                            left::mark_hash(out, "current_position", slot.stale);
+                            left::mark_hash(out, "current_position", layout.mark(slot.stale));
                         }
                     }
                 }
@@ -111,10 +114,10 @@ impl Shelf {
     fn mark_left_market(&mut self, symbol: SymbolId) {
         let slot = &self.market[symbol.index()];
         if slot.floor_ms.is_some() {
-            left::mark_hash(&mut self.out, &self.layout.of(symbol).market_state, slot.extra.stale);
+            left::mark_hash(&mut self.out, &self.layout.of(symbol).market_state, self.layout.mark(slot.extra.stale));
         }
         if self.layout.is_primary(symbol) && self.leftovers.hashes[1] {
-            left::mark_hash(&mut self.out, "market_state", slot.extra.stale);
+            left::mark_hash(&mut self.out, "market_state", self.layout.mark(slot.extra.stale));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The spool's file.
 
 use super::{Found, SpoolSettings, Stored};
+use crate::fault_points;
 use crate::store::encode::event::Record;
 use crate::store::outbox::Batch;
 use redb::backends::InMemoryBackend;
@@ -33,7 +34,9 @@ fn is_damaged(error: &redb::Error) -> bool {
 }
 
 fn set_aside(file: &Path, now_ms: i64) -> Option<PathBuf> {
-    let aside = PathBuf::from(format!("{}.quarantine-{now_ms}", file.display()));
+    let name = |n: i64| PathBuf::from(format!("{}.quarantine-{}", file.display(), now_ms + n));
+    // Never over one that was set aside before.
+    let aside = (0..1_000).map(name).find(|path| !path.exists())?;
     std::fs::rename(file, &aside).ok()?;
     tracing::error!(file = %file.display(), aside = %aside.display(), "spool unreadable, set aside; a new one begins");
     Some(aside)
@@ -85,7 +88,16 @@ impl Disk {
     /// Opens the file again after a disk error. A file of another spool, e.g. one that could not be opened at the start,
     /// is set aside: its numbers are not ours.
     pub(super) fn reopen(file: &Path, generation: u64) -> Result<(Self, u64), Box<redb::Error>> {
-        let mut disk = Self { db: Database::create(file).map_err(boxed)? };
+        fault_points::io("spool", "open").map_err(redb::Error::Io)?;
+        let db = match Database::create(file).map_err(boxed) {
+            Err(error) if is_damaged(&error) => {
+                // Half made on a full disk, or broken under us: what it held cannot be had, what comes next can.
+                set_aside(file, i64::try_from(generation).unwrap_or(0));
+                Database::create(file).map_err(boxed)?
+            }
+            other => other?,
+        };
+        let mut disk = Self { db };
         if disk.prepare(generation)? != generation {
             drop(disk);
             set_aside(file, i64::try_from(generation).unwrap_or(0));
@@ -97,6 +109,7 @@ impl Disk {
     }
 
     fn try_open(file: &Path, now_ms: i64) -> Result<(Self, Found), Box<redb::Error>> {
+        fault_points::io("spool", "open").map_err(redb::Error::Io)?;
         let db = Database::create(file).map_err(boxed)?;
         let disk = Self { db };
         let generation = disk.prepare(generation_at(now_ms))?;
@@ -159,6 +172,7 @@ impl Disk {
     }
 
     pub(super) fn append(&self, records: &[Stored]) -> Result<(), Box<redb::Error>> {
+        fault_points::io("spool", "append").map_err(redb::Error::Io)?;
         let mut write = self.db.begin_write().map_err(boxed)?;
         write.set_durability(Durability::Immediate).map_err(boxed)?;
         {
@@ -167,7 +181,10 @@ impl Disk {
                 table.insert(record.seq, (record.ms, &record.bytes[..])).map_err(boxed)?;
             }
         }
-        write.commit().map_err(boxed)
+        fault_points::hit("spool.inserted");
+        write.commit().map_err(boxed)?;
+        fault_points::hit("spool.committed");
+        Ok(())
     }
 
     pub(super) fn set_generation(&self, generation: u64) -> Result<(), Box<redb::Error>> {

@@ -99,12 +99,9 @@ impl Worker {
                 let _ = reply.send(self.read(first, count, bytes));
                 self.state.waker.wake();
             }
-            Order::Applied(seq) => {
-                self.applied = self.applied.max(seq);
-                while self.disk.is_none() && self.memory.front().is_some_and(|r| r.seq <= seq) {
-                    self.memory.pop_front();
-                }
-            }
+            // What memory holds stays there, applied or not, until the disk takes it: the spool's records are also what
+            // a later process knows events by, so that none comes a second time.
+            Order::Applied(seq) => self.applied = self.applied.max(seq),
             Order::Generation(generation) => {
                 self.generation = generation;
                 if let Some(disk) = &self.disk
@@ -187,7 +184,10 @@ impl Worker {
         if self.state.durable.swap(false, SeqCst) {
             tracing::error!("spool is volatile: events wait in memory only; free or repair the disk");
         }
-        self.retry_at = Instant::now() + RETRY_EVERY;
+        if self.memory.is_empty() {
+            // Only then: events that keep coming must not put the next try off for ever.
+            self.retry_at = Instant::now() + RETRY_EVERY;
+        }
         self.memory.extend(group);
         while self.memory.len() > VOLATILE_MAX {
             if self.memory.pop_front().is_some_and(|r| r.seq > self.applied) {

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::fault_points;
+
 /// Appends lines; at `max_bytes` the file is renamed to `.1`, `.1` to `.2` and so on, `keep` old ones in all.
 pub(crate) struct LineFile {
     path: PathBuf,
@@ -24,7 +26,9 @@ impl LineFile {
         if self.bytes.saturating_add(line.len() as u64) > self.max_bytes && self.bytes > 0 {
             self.rotate()?;
         }
-        let result = self.open().and_then(|file| {
+        let thing = self.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        fault_points::torn(thing, &self.path, line);
+        let result = fault_points::io(thing, "write").and_then(|()| self.open()).and_then(|file| {
             file.write_all(line)?;
             if sync { file.sync_data() } else { Ok(()) }
         });

@@ -125,7 +125,7 @@ impl Journal {
         let counts = Arc::new(Counts::default());
         let kept = Arc::new(Mutex::new(VecDeque::new()));
         // Process id and start time: unique on one machine, readable, and no randomness that a replay would miss.
-        let boot = format!("{:x}-{:x}", clock.now_ms(), std::process::id());
+        let boot = format!("{:x}-{:x}", clock.wall_ms(), std::process::id());
         let (told, lines) = (Arc::clone(&counts), Arc::clone(&kept));
         let writer = writer::Writer::new(clock.clone(), state_dir, file_bytes, boot.clone(), told, lines);
         let lanes = Lanes { crash: crash_rx, life: life_rx, quarantine: quarantine_rx };
@@ -138,7 +138,7 @@ impl Journal {
 
     /// Never blocks; what does not fit is counted and stated.
     pub fn record(&self, record: Record) {
-        let stamped = Stamped { at_ms: self.shared.clock.now_ms(), record };
+        let stamped = Stamped { at_ms: self.shared.clock.wall_ms(), record };
         if stamped.record.is_crash() {
             if self.shared.crash.try_send(Order::Write(stamped)).is_err() {
                 self.shared.counts.lost_crash.fetch_add(1, Ordering::Relaxed);

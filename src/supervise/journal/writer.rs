@@ -185,7 +185,7 @@ impl Writer {
             if storm.deaths + storm.restarts > 0 {
                 let Storm { room, cause, deaths, restarts, recovery_us_max, .. } = storm;
                 let record = Record::Repeated { room, cause, fingerprint, deaths, restarts, recovery_us_max };
-                self.write(self.clock.now_ms(), &record);
+                self.write(self.clock.wall_ms(), &record);
             }
         }
     }
@@ -206,7 +206,7 @@ impl Writer {
         let new = total.saturating_sub(stated.load(Ordering::Relaxed));
         if new > 0 {
             stated.store(total, Ordering::Relaxed);
-            self.write(self.clock.now_ms(), &Record::JournalGap { lane, lost: new });
+            self.write(self.clock.wall_ms(), &Record::JournalGap { lane, lost: new });
         }
     }
 

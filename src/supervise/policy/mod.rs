@@ -232,12 +232,12 @@ impl Policy {
             if !std::mem::replace(&mut self.gave_up, true) {
                 self.out.push(Decision::GiveUp);
             }
-            for group in 0..self.groups.len() {
-                self.groups[group].stopping = true;
-                self.groups[group].queue.clear();
-                self.groups[group].wave = None;
-                self.pump(group);
-            }
+            // The other groups are stopped in order by whoever runs the tree: sources first, the writer last, so that it
+            // can still mark what nobody keeps up to date any more.
+            self.groups[group].stopping = true;
+            self.groups[group].queue.clear();
+            self.groups[group].wave = None;
+            self.pump(group);
             return;
         }
         self.groups[group].window.clear();

@@ -1,0 +1,108 @@
+//! P1: SIGKILL in the middle of a write to the spool, to Redis, to the journal. Started again, the picture is back, and
+//! of everything that the exchange ever filled nothing is missing and nothing stands twice.
+
+use crate::common::{Faults, Trading, assert_each_fill_once, have_fault_points, ms, order, seq, with};
+use crate::support::figures::Figures;
+use crate::support::{Exchange, PATIENCE, World, wait_for};
+use std::time::{Duration, Instant};
+use trapline::venue::{ScriptChoice, VenueConfig};
+
+/// Where it is killed, and up to which visit.
+const POINTS: [(&str, u64); 13] = [
+    ("spool.append=kill", 8),
+    ("spool.inserted=kill", 8),
+    ("spool.committed=kill", 8),
+    ("redis.write=kill", 40),
+    ("redis.written=kill", 40),
+    ("redis.reply=kill", 60),
+    ("redis_writer.handle:Event=kill", 8),
+    ("redis_writer.handled:Event=kill", 8),
+    ("ledger.handled:Fill=kill", 8),
+    ("ledger.handle:Fill=kill", 8),
+    ("ws.frame=kill", 100),
+    ("journal.write=kill", 14),
+    ("journal.line=torn", 14),
+];
+
+#[test]
+fn p01_sigkill_in_a_write_loses_and_doubles_nothing() {
+    if !have_fault_points() {
+        return;
+    }
+    let kills = std::env::var("FAULT_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_u64);
+    let folder = tempfile::tempdir().expect("folder");
+    let truth = folder.path().join("truth.jsonl");
+    let venue = VenueConfig { script: ScriptChoice::Idle, truth: Some(truth.clone()), ..Exchange::config() };
+    let faults = Faults::new();
+    let options = with(vec![faults.env()], &[("rates", "trades_per_minute = 1000000")]);
+    let mut world = World::start(venue, &options);
+    world.daemon.wait_ready();
+    let mut trading = Trading::start(&world.exchange, truth, Duration::from_millis(12));
+    let (mut times, mut early) = (Vec::new(), 0);
+    for seed in 1..=kills {
+        let chance = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        let (point, most) = POINTS[(seed % POINTS.len() as u64) as usize];
+        // The journal is written at the start, so those die there; and of the others one in four.
+        let at_start = point.starts_with("journal") || chance.is_multiple_of(4);
+        let entry = format!("{point}@{}", 1 + (chance >> 2) % most);
+        if seed > 1 && !at_start {
+            times.push(publishes(&world));
+        }
+        if at_start {
+            // This life ends in any way; the next one dies at the point, at its start.
+            world.daemon.signal("KILL");
+            let _ = world.daemon.child.wait();
+            faults.arm(&entry);
+            world.daemon.start_again(&options);
+            early += 1;
+        } else {
+            faults.arm(&entry);
+        }
+        let until = Instant::now() + PATIENCE;
+        while world.daemon.child.try_wait().expect("the child").is_none() {
+            assert!(Instant::now() < until, "seed {seed}: {entry} never came; log:\n{}", world.daemon.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        faults.disarm();
+        world.daemon.start_again(&options);
+    }
+    times.push(publishes(&world));
+    world.daemon.wait_ready();
+    assert_eq!(faults.fired().len() as u64, kills, "{:?}", faults.fired());
+    let made = trading.end();
+    let fills = assert_each_fill_once(&world, &made);
+    assert!(fills > 10 * kills, "{fills} fills in {kills} kills show little");
+    let (_, told, _) = world.daemon.cli(&["restarts", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&told).expect("json");
+    let known = answer["answer"]["starts_after_kill"].as_u64().unwrap_or(0);
+    // Who died before its first line reached the journal left nothing to know it by.
+    assert!(known >= kills - early && known <= kills + early, "the journal knows of {known} of {kills} kills");
+    let slow = times.iter().filter(|time| **time > Duration::from_secs(2)).count();
+    Figures {
+        row: "P1",
+        fault: "SIGKILL in a write of spool, Redis or journal",
+        injected: kills,
+        detected: known.min(kills),
+        survived: kills,
+        recovery_ms: times.iter().map(|time| ms(*time)).collect(),
+        events: fills,
+        more: [("starts beyond 2 s", slow.into())].into(),
+        ..Figures::default()
+    }
+    .publish();
+    assert_eq!(world.daemon.stop(), 0);
+}
+
+/// From the start of the process just now until a newer value than all before is in Redis, and fresh.
+fn publishes(world: &World) -> Duration {
+    let (begun, before) = (Instant::now(), seq(world, "BTCUSDT"));
+    let mut link = world.redis.link();
+    wait_for("publishing again", || {
+        let hash = redis::cmd("HGETALL").arg("trapline:BTCUSDT:market_state").query(&mut link).unwrap_or_default();
+        let now = order(&hash);
+        assert!(now >= before, "the value went back from {before:?} to {now:?}");
+        let fresh = hash.get("stale").is_some_and(|stale| stale == "0");
+        if now.0 > before.0 && fresh { Ok(()) } else { Err(format!("{hash:?}")) }
+    });
+    begun.elapsed()
+}

@@ -1,0 +1,68 @@
+//! Fault points are in the debug build and nowhere in the release build: neither their functions, nor the variable's
+//! name, nor the names of points.
+
+use crate::support::BIN;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// What only the code of fault points says; the last two are parts of mangled names of its functions.
+const WORDS: [&str; 7] = [
+    "TRAPLINE_FAULT_POINTS",
+    "fault point ",
+    "spool.committed",
+    "redis.written",
+    "clock.wall",
+    "12fault_points5armed",
+    "fault-points",
+];
+
+/// Words of [`WORDS`] in a file, and how many symbols of the module `nm` would list.
+fn found(binary: &Path) -> Vec<&'static str> {
+    let bytes = std::fs::read(binary).expect("a binary");
+    let mut last = 0;
+    let mut blocks = Vec::new();
+    // One pass: cut at bytes that no text has, keep what may hold a word.
+    for (at, byte) in bytes.iter().enumerate() {
+        if !(0x20..0x7f).contains(byte) {
+            if at - last >= 8 {
+                blocks.push(&bytes[last..at]);
+            }
+            last = at + 1;
+        }
+    }
+    let holds = |word: &&str| blocks.iter().any(|block| block.windows(word.len()).any(|part| part == word.as_bytes()));
+    WORDS.into_iter().filter(|word| holds(word)).collect()
+}
+
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let entries = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    entries.filter_map(|path| if path.is_dir() { newest(&path) } else { path.metadata().ok()?.modified().ok() }).max()
+}
+
+/// The release build beside the debug build, where there is one of this very code.
+fn release() -> Result<PathBuf, String> {
+    let target = Path::new(BIN).ancestors().nth(2).ok_or("no target folder")?;
+    let binary = target.join("release/trapline");
+    let built = binary.metadata().and_then(|data| data.modified()).map_err(|e| format!("{}: {e}", binary.display()))?;
+    let source = newest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).ok_or("no sources")?;
+    if built < source {
+        return Err(format!("{} is older than the sources", binary.display()));
+    }
+    Ok(binary)
+}
+
+#[test]
+fn fault_points_are_not_in_the_release_build() {
+    if cfg!(debug_assertions) {
+        let here = found(Path::new(BIN));
+        assert_eq!(here, WORDS, "the debug build has them, or the search finds nothing");
+    }
+    match release() {
+        Ok(binary) => assert_eq!(found(&binary), Vec::<&str>::new(), "in {}", binary.display()),
+        Err(why) => {
+            assert!(std::env::var_os("TRAPLINE_REQUIRE_RELEASE").is_none_or(|v| v != "1"), "required: {why}");
+            let _ = writeln!(std::io::stderr(), "SKIPPED: no release build to look into: {why}");
+        }
+    }
+}
