@@ -5,7 +5,7 @@ use crate::actors::feed::FeedShared;
 use crate::actors::reconciler::ReconcilerSettings;
 use crate::actors::{breaker, watchdog};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, SecondDaemon};
 use crate::domain::symbol::Symbols;
 use crate::domain::trap::TrapSettings;
 use crate::domain::validate::MarketRules;
@@ -19,7 +19,9 @@ use crate::exchange::session::{Connections, FeedSettings};
 use crate::exchange::skew::Skew;
 use crate::store::encode;
 use crate::store::engine::EngineSettings;
+use crate::store::guard::TakeOver;
 use crate::store::link::Target;
+use crate::store::sentinel::Sentinels;
 use crate::store::spool::SpoolSettings;
 use crate::supervise::Budgets;
 use secrecy::{ExposeSecret, SecretString};
@@ -172,12 +174,17 @@ fn redis_settings(config: &Config, seed: u64) -> Result<EngineSettings, Stop> {
         .map_err(|e| Stop::new(Exit::Config, format!("url in [redis]: {e}")))?
         .with_password(config.secrets.redis_password.clone())
         .with_password_file(redis.password_file.clone())
-        .with_ca_file(redis.ca_file.clone());
+        .with_ca_file(redis.ca_file.clone())
+        .with_sentinels(Some(Sentinels::new(redis.sentinels.iter().map(String::as_str), &redis.sentinel_master)));
     Ok(EngineSettings {
         instance: redis.instance.clone(),
         connect_limit: ms(redis.connect_timeout_ms),
         reply_limit: ms(redis.reply_timeout_ms),
         migrate: redis.migrate,
+        take_over: match redis.second_daemon {
+            SecondDaemon::TakeOver => TakeOver::Take,
+            SecondDaemon::Wait => TakeOver::Wait,
+        },
         seed,
         ..EngineSettings::new(target)
     })

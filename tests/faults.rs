@@ -1,5 +1,5 @@
 //! One test per failure: what is broken, what readers of Redis see, and that the rest goes on. Real processes, real
-//! sockets, a real redis-server.
+//! sockets, a real redis-server. Redis' own failures: `redis_rows.rs`.
 
 mod support;
 
@@ -163,50 +163,6 @@ fn silence_is_marked_stale_in_the_key_itself() {
 }
 
 #[test]
-fn redis_killed_comes_back_complete() {
-    let mut world = World::ready(&Options::default());
-    let port_file = world.redis.server().socket().to_owned();
-    let key = "trapline:ETHUSDT:market_state";
-    let before = number(world.redis.hash(key).get("seq"));
-    // Killed, its data deleted, started again at the same place.
-    world.redis.restart_empty();
-    assert_eq!(world.redis.server().socket(), port_file, "at the same place");
-    for key in ["trapline:BTCUSDT:market_state", key, "trapline:breaker", "trapline:BTCUSDT:position:long"] {
-        wait_for(key, || {
-            let hash = world.redis.hash(key);
-            if hash.is_empty() { Err("not there".to_owned()) } else { Ok(()) }
-        });
-    }
-    wait_for("newer than before", || match seq(&world, "ETHUSDT") {
-        now if now > before => Ok(()),
-        now => Err(now.to_string()),
-    });
-    assert_eq!(http_get(world.daemon.status_port, "/livez").0, 200, "the process was alive all the time");
-    let restarts: u64 = world.daemon.statusz()["rooms"]
-        .as_array()
-        .map(|rooms| rooms.iter().filter_map(|r| r["restarts_total"].as_u64()).sum())
-        .unwrap_or(99);
-    assert_eq!(restarts, 0, "redis being away is no death of a room");
-}
-
-#[test]
-fn a_foreign_type_costs_that_key_alone() {
-    let exchange = Exchange::start(Exchange::config());
-    let redis = support::Redis::start();
-    let _: () = redis::cmd("SET").arg("market_state").arg("foreign").query(&mut redis.link()).expect("set");
-    let daemon = support::Daemon::start(exchange.venue.addr().port(), &redis.server().url(), &Options::default());
-    let world = World { daemon, exchange, redis };
-    world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "0");
-    goes_on(&world, "BTCUSDT");
-    assert_eq!(world.redis.text("market_state").as_deref(), Some("foreign"), "never deleted");
-    assert!(world.redis.text("last_btc_price").is_some(), "its siblings are written");
-    wait_for("the log says it", || {
-        let log = world.daemon.log();
-        if log.contains("market_state") && log.contains("type") { Ok(()) } else { Err(log) }
-    });
-}
-
-#[test]
 fn a_panic_in_one_room_disturbs_no_other() {
     let options = Options { more: vec![("", "allow_drills = true".to_owned())], ..Options::default() };
     let world = World::ready(&options);
@@ -302,18 +258,4 @@ fn an_orderly_end_marks_what_it_leaves() {
     let hash = world.redis.hash("trapline:BTCUSDT:market_state");
     assert_eq!(hash.get("stale").map(String::as_str), Some("1"), "{hash:?}");
     assert_eq!(hash.get("stale_reason").map(String::as_str), Some("stopped"), "{hash:?}");
-}
-
-#[test]
-fn a_second_daemon_takes_over_and_the_first_ends_with_75() {
-    let mut first = World::ready(&Options::default());
-    let second =
-        support::Daemon::start(first.exchange.venue.addr().port(), &first.redis.server().url(), &Options::default());
-    second.wait_ready();
-    let code = wait_for("the first ends", || match first.daemon.child.try_wait() {
-        Ok(Some(status)) => Ok(status.code()),
-        other => Err(format!("{other:?}")),
-    });
-    assert_eq!(code, Some(75));
-    first.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "0");
 }

@@ -2,10 +2,17 @@
 //!
 //! A missing redis-server skips these tests visibly, and fails them where TRAPLINE_REQUIRE_REDIS is set.
 
+#[path = "support/figures.rs"]
+mod figures;
+#[path = "support/server.rs"]
+mod server;
+
 #[path = "store/bench.rs"]
 mod bench;
 #[path = "store/chaos.rs"]
 mod chaos;
+#[path = "store/cost.rs"]
+mod cost;
 #[path = "store/events.rs"]
 mod events;
 #[path = "store/refusals.rs"]
@@ -14,3 +21,7 @@ mod refusals;
 mod room;
 #[path = "store/state.rs"]
 mod state;
+#[path = "store/table.rs"]
+mod table;
+#[path = "store/usual.rs"]
+mod usual;

@@ -56,7 +56,21 @@ pub(super) fn observe(sources: &Sources, now_ms: i64) {
     raise(&metrics.redis_commands_total, counts.state_writes_total.load(Relaxed));
     raise(&metrics.redis_pipelines_total, counts.state_flushes_total.load(Relaxed));
     raise(&metrics.redis_connects_total, counts.connects_total.load(Relaxed));
-    raise(metrics.redis_errors_total.of("timeout"), counts.timeouts_total.load(Relaxed));
+    raise(&metrics.redis_reconnects_total, counts.connects_total.load(Relaxed).saturating_sub(1));
+    metrics.redis_unavailable_seconds.set(board.away_ms(now_ms) as f64 / 1_000.0);
+    raise(&metrics.redis_unknown_outcome_total, counts.unknown_outcome_total.load(Relaxed));
+    raise(&metrics.redis_half_open_total, counts.half_open_total.load(Relaxed));
+    for (label, total) in board.errors() {
+        raise(metrics.redis_errors_total.of(label), total);
+    }
+    raise(&metrics.cursor_rewind_events_total, counts.cursor_rewind_events_total.load(Relaxed));
+    raise(&metrics.audit_mismatch_total, counts.audit_mismatch_total.load(Relaxed));
+    raise(&metrics.foreign_writes_total, counts.foreign_writes_total.load(Relaxed));
+    metrics.quarantined_keys.set(i64::try_from(counts.quarantined_keys.load(Relaxed)).unwrap_or(i64::MAX));
+    raise(&metrics.migrated_keys_total, counts.migrated_keys_total.load(Relaxed));
+    raise(&metrics.fenced_total, counts.fenced_total.load(Relaxed));
+    raise(&metrics.spool_failures_total, counts.spool_failures_total.load(Relaxed));
+    raise(&metrics.events_dropped_total, counts.events_dropped_total.load(Relaxed));
     raise(metrics.conflated_total.of("market"), counts.conflated_total.load(Relaxed));
     raise(&metrics.regressions_refused_total, counts.regressed_total.load(Relaxed));
     raise(metrics.shed_total.of("monitoring"), counts.latencies_shed_total.load(Relaxed));

@@ -96,6 +96,9 @@ pub struct Outlets {
 
 /// `trapline:health` is written at most this often while nothing changes.
 const HEALTH_MS: i64 = 1_000;
+/// The same note is an alert once in so long.
+const NOTE_EVERY_MS: i64 = 60_000;
+const NOTED_MAX: usize = 256;
 
 pub struct Watchdog {
     limits: Limits,
@@ -108,6 +111,8 @@ pub struct Watchdog {
     stale: FxHashMap<Subject, i64>,
     problems: FxHashMap<Problem, String>,
     account_stale: bool,
+    /// Notes of the writer that were passed on, and when.
+    noted: FxHashMap<(&'static str, String), i64>,
     published_ms: i64,
     /// How far the wall clock had stepped away at the last look, ms.
     ahead_ms: i64,
@@ -138,6 +143,7 @@ impl Watchdog {
                 stale: FxHashMap::default(),
                 problems: FxHashMap::default(),
                 account_stale: false,
+                noted: FxHashMap::default(),
                 published_ms: i64::MIN / 2,
                 ahead_ms: cx.clock().ahead_ms(),
                 measured_ms: i64::MIN / 2,
@@ -176,12 +182,13 @@ impl Watchdog {
             self.memory(cx);
         }
         let link = self.board.link();
-        let redis = (link != LinkState::Up && now_ms - self.board.link_since_ms() > 2_000)
+        let redis = (link != LinkState::Up && self.board.away_ms(now_ms) > 2_000)
             .then(|| format!("redis is {}: state waits, events go to the spool", link.label()));
         self.problem(Problem::Redis, redis, cx);
         let spool = (!self.board.spool_durable())
             .then(|| "events wait in memory only: the disk refuses them; make space or check the folder".to_owned());
         self.problem(Problem::Spool, spool, cx);
+        self.pass_on_notes(now_ms, cx);
         self.publish(now_ms, cx);
     }
 
@@ -212,6 +219,23 @@ impl Watchdog {
             format!("{used} of {limit} MiB are used: latencies are no longer kept; give the service more memory")
         });
         self.problem(Problem::Memory, text, cx);
+    }
+
+    /// What the writer found out about single keys; the same once in a while.
+    fn pass_on_notes(&mut self, now_ms: i64, cx: &mut Cx<Self>) {
+        self.noted.retain(|_, at_ms| now_ms - *at_ms < NOTE_EVERY_MS);
+        for (i, note) in (0..).zip(self.board.take_notes()) {
+            if self.noted.len() >= NOTED_MAX || self.noted.contains_key(&(note.code, note.key.clone())) {
+                continue;
+            }
+            self.noted.insert((note.code, note.key), now_ms);
+            let (code, text) = (note.code, note.text);
+            // Code and time are an alert's identity: two notes of one moment must not be one alert.
+            let at_ms = now_ms + i;
+            let alert =
+                Alert { code: code.into(), severity: Severity::Critical, symbol: None, text, at_ms, recovered: false };
+            cx.send(&self.out.writer, WriterMsg::Event(vec![Event::Alert(alert)]));
+        }
     }
 
     /// Judges one key; true when it is stale.

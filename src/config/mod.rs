@@ -18,7 +18,8 @@ pub use reader::{Described, ENV_PREFIX};
 pub use secrets::{BitgetCredentials, Secrets};
 pub use sections::{
     Breaker, CredentialFiles, Exchange, Freshness, Generation, Ledger, Log, LogFormat, LogLevel, PositionKeyFormat,
-    PrivateData, Rates, Reconcile, Recovery, Redis, Rules, Spool, State, Status, Strategy, Supervision, Traps,
+    PrivateData, Rates, Reconcile, Recovery, Redis, Rules, SecondDaemon, Spool, State, Status, Strategy, Supervision,
+    Traps,
 };
 
 use reader::{Faults, Node, Reader, section};

@@ -128,6 +128,14 @@ pub(super) fn redis_url(url: &str) -> Result<(), Wrong> {
     }
 }
 
+/// `HOST` or `HOST:PORT`, each once.
+pub(super) fn hosts(list: &[String]) -> Result<(), Wrong> {
+    match list.iter().find(|entry| !is_host_and_port(entry)) {
+        Some(_) => Err(Wrong::new("an entry is not a host and port", "write \"10.0.0.1:26379\" or \"sentinel-1\"")),
+        None => unique(list),
+    }
+}
+
 /// The address the status pages listen on.
 pub(super) fn listen(value: &Option<String>) -> Result<(), Wrong> {
     match value {

@@ -2,7 +2,7 @@
 
 use super::leaf::words;
 use super::reader::section;
-use super::rules::{any, base_url, listen, range, redis_url, symbols, unique, word};
+use super::rules::{any, base_url, hosts, listen, range, redis_url, symbols, unique, word};
 use crate::domain::account::OrderSide;
 use crate::domain::breaker::Limits;
 use crate::domain::market::Interval;
@@ -35,6 +35,13 @@ pub enum PrivateData {
     Off,
 }
 
+/// Of two daemons with the same keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondDaemon {
+    TakeOver,
+    Wait,
+}
+
 /// Redis type of `current_position` and its siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PositionKeyFormat {
@@ -62,6 +69,7 @@ words! {
     Generation { "auto" => Generation::Auto, "v2" => Generation::V2, "v3" => Generation::V3 }
     PrivateData { "auto" => PrivateData::Auto, "on" => PrivateData::On, "off" => PrivateData::Off }
     PositionKeyFormat { "hash" => PositionKeyFormat::Hash, "legacy-json" => PositionKeyFormat::LegacyJson }
+    SecondDaemon { "take-over" => SecondDaemon::TakeOver, "wait" => SecondDaemon::Wait }
     LogFormat { "text" => LogFormat::Text, "json" => LogFormat::Json }
     LogLevel {
         "error" => LogLevel::Error,
@@ -143,16 +151,25 @@ section! {
         url: String = "redis://127.0.0.1:6379/0".to_owned(); redis_url,
         /// File with the password, mode 0600. "" is none; or TRAPLINE_REDIS_PASSWORD, or the credential redis_password.
         password_file: Option<PathBuf> = None; any,
+        /// Sentinels that know the primary, HOST[:PORT]; it is asked anew at every connect. Then url only says whether
+        /// TLS is spoken, as which user, and which database. [] is none.
+        sentinels: Vec<String> = Vec::new(); hosts,
+        /// Name under which the sentinels watch the primary.
+        sentinel_master: String = "mymaster".to_owned(); any,
         /// Certificates to trust for rediss://, PEM. "" is the system's.
         ca_file: Option<PathBuf> = None; any,
         /// Name of this daemon in its own keys and locks; two daemons on one Redis need two names.
         instance: String = "trapline".to_owned(); word,
+        /// What a second daemon of the same name does: "take-over" writes, and the first one ends with code 75; "wait"
+        /// waits until the first one has gone.
+        second_daemon: SecondDaemon = SecondDaemon::TakeOver; any,
         /// Publishes only the newest value of a key when many wait; false writes each of them.
         conflate: bool = true; any,
         /// Time to connect, ms.
         connect_timeout_ms: u64 = 2_000; range(50..=60_000),
-        /// Longest wait for an answer, ms; after it a write is unknown, and the connection is replaced.
-        reply_timeout_ms: u64 = 1_000; range(50..=60_000),
+        /// Longest wait for an answer, ms; after twice that without one the writes are unknown, and sent again on a new
+        /// connection.
+        reply_timeout_ms: u64 = 500; range(50..=60_000),
         /// Type of current_position: "hash", or "legacy-json" (a JSON text) for older readers; the hash then stands at
         /// current_position:hash. The JSON mirrors (active_position and its siblings) are written in any case.
         position_key_format: PositionKeyFormat = PositionKeyFormat::Hash; any,

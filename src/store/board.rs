@@ -3,8 +3,9 @@
 
 use crate::domain::position::HoldSide;
 use crate::domain::symbol::SymbolId;
-use std::sync::Arc;
+use crate::telemetry::metrics::{OTHER, REDIS_ERRORS};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How the writer stands with Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,12 +133,32 @@ counts! {
     /// Events dropped because spool and memory were full.
     events_dropped_total,
     cursor_rewinds_total,
+    /// Events that Redis had, lost, and was sent again.
+    cursor_rewind_events_total,
+    /// Connections given up because they were silent twice in a row.
+    half_open_total,
+    /// Keys that others deleted or changed, found by the audit or by the next write.
+    audit_mismatch_total,
+    /// Values in our keys that another program wrote.
+    foreign_writes_total,
     spool_bytes,
     spool_failures_total,
     fenced_total,
     /// Steps of the wall clock that were noticed.
     clock_steps_total,
 }
+
+/// Something about one key that a person should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Code of the alert: `foreign_writer`, `key_quarantined`.
+    pub code: &'static str,
+    pub key: String,
+    pub text: String,
+}
+
+/// Notes that may wait for the watchdog; more are counted only.
+const NOTES_MAX: usize = 32;
 
 impl Counts {
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
@@ -154,6 +175,11 @@ pub struct Board {
     pub counts: Counts,
     link: AtomicU8,
     link_since_ms: AtomicI64,
+    /// Since when Redis has taken no writes; 0 while it takes them.
+    away_since_ms: AtomicI64,
+    /// Error replies and lost connections, in the order of [`REDIS_ERRORS`].
+    errors: Vec<AtomicU64>,
+    notes: Mutex<Vec<Note>>,
     last_reply_ms: AtomicI64,
     write_lag_ms: AtomicI64,
     epoch: AtomicU64,
@@ -173,6 +199,9 @@ impl Board {
             counts: Counts::default(),
             link: AtomicU8::new(0),
             link_since_ms: AtomicI64::new(0),
+            away_since_ms: AtomicI64::new(0),
+            errors: (0..=REDIS_ERRORS.len()).map(|_| AtomicU64::new(0)).collect(),
+            notes: Mutex::new(Vec::new()),
             last_reply_ms: AtomicI64::new(0),
             write_lag_ms: AtomicI64::new(0),
             epoch: AtomicU64::new(0),
@@ -206,6 +235,44 @@ impl Board {
         if self.link.swap(state as u8, Relaxed) != state as u8 {
             self.link_since_ms.store(now_ms, Relaxed);
         }
+        if state == LinkState::Up {
+            self.away_since_ms.store(0, Relaxed);
+        } else {
+            // Trying again and being refused again is one absence.
+            let _ = self.away_since_ms.compare_exchange(0, now_ms, Relaxed, Relaxed);
+        }
+    }
+
+    /// How long Redis has taken no writes; 0 while it takes them, and before the first attempt.
+    pub fn away_ms(&self, now_ms: i64) -> i64 {
+        match self.away_since_ms.load(Relaxed) {
+            0 => 0,
+            since => (now_ms - since).max(0),
+        }
+    }
+
+    /// Counts an error under its label; one that is not declared is counted as other.
+    pub(crate) fn failed(&self, label: &str) {
+        let at = REDIS_ERRORS.iter().position(|known| *known == label).unwrap_or(REDIS_ERRORS.len());
+        Counts::add(&self.counts.errors_total, 1);
+        Counts::add(&self.errors[at], 1);
+    }
+
+    /// Totals of errors by label.
+    pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        REDIS_ERRORS.iter().copied().chain([OTHER]).zip(&self.errors).map(|(label, n)| (label, n.load(Relaxed)))
+    }
+
+    pub(crate) fn note(&self, note: Note) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.len() < NOTES_MAX && !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    /// What waits to be told, at most [`NOTES_MAX`] of it.
+    pub fn take_notes(&self) -> Vec<Note> {
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// When Redis last answered anything.
@@ -277,6 +344,36 @@ mod tests {
             Reading { accepted_seq: 5, written_seq: 3, verified_ms: 100, written_ms: 110, stale: false }
         );
         assert_eq!(board.market(SymbolId(0)).read(), Reading::default());
+    }
+
+    #[test]
+    fn an_absence_is_one_however_often_it_is_tried() {
+        let board = Board::new(0);
+        assert_eq!(board.away_ms(9), 0);
+        for (state, now_ms, away_ms) in [
+            (LinkState::Connecting, 100, 0),
+            (LinkState::Down, 200, 100),
+            (LinkState::Connecting, 2_300, 2_200),
+            (LinkState::Refused, 2_400, 2_300),
+            (LinkState::Up, 2_500, 0),
+            (LinkState::Down, 3_000, 0),
+        ] {
+            board.set_link(state, now_ms);
+            assert_eq!(board.away_ms(now_ms), away_ms, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn errors_are_counted_by_label_and_notes_are_bounded() {
+        let board = Board::new(0);
+        board.failed("oom");
+        board.failed("nobody declared this");
+        let found: Vec<_> = board.errors().filter(|(_, n)| *n > 0).collect();
+        assert_eq!(found, [("oom", 1), (OTHER, 1)]);
+        for i in 0..100 {
+            board.note(Note { code: "foreign_writer", key: i.to_string(), text: String::new() });
+        }
+        assert_eq!((board.take_notes().len(), board.take_notes().len()), (NOTES_MAX, 0));
     }
 
     #[test]

@@ -46,13 +46,18 @@ impl Class {
         match code {
             "READONLY" | "MASTERDOWN" | "UNBLOCKED" => Self::WrongNode,
             "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "NOREPLICAS" => Self::Wait,
-            "MOVED" | "ASK" => Self::Route,
+            "MOVED" | "ASK" | "CROSSSLOT" => Self::Route,
             "NOSCRIPT" => Self::Reload,
             "OOM" | "MISCONF" => Self::Resource,
             "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => Self::Config,
             "WRONGTYPE" => Self::Data,
             _ => Self::Bug,
         }
+    }
+
+    /// Whether a person has to change something, so that trying often is of no use.
+    pub const fn is_slow(self) -> bool {
+        matches!(self, Self::Config | Self::Route)
     }
 
     pub const fn label(self) -> &'static str {
@@ -95,9 +100,13 @@ impl Class {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Unknown | Self::Transient => "retrying on its own; is redis running and reachable?",
-            Self::WrongNode => "this node refuses writes: it is a replica; point the url at the primary",
+            Self::WrongNode => {
+                "this node refuses writes: it is a replica; point the url at the primary, or name its sentinels"
+            }
             Self::Wait => "redis is loading or busy (a script? SCRIPT KILL ends one); retrying",
-            Self::Route => "this is a redis cluster; point the url at a single server",
+            Self::Route => {
+                "this is a redis cluster: point the url at a single primary, with sentinels if it must not fail"
+            }
             Self::Reload => "the script is sent again",
             Self::Resource => {
                 "redis is out of memory or disk: raise maxmemory or free the disk (INFO memory, INFO persistence)"
@@ -108,6 +117,28 @@ impl Class {
             }
             Self::Bug => "please report this",
         }
+    }
+}
+
+/// The label of an error reply in the metrics, one of [`crate::telemetry::metrics::REDIS_ERRORS`].
+pub fn label_of(code: &str) -> &'static str {
+    match code {
+        "READONLY" => "readonly",
+        "MASTERDOWN" => "masterdown",
+        "UNBLOCKED" => "unblocked",
+        "LOADING" => "loading",
+        "BUSY" => "busy",
+        "TRYAGAIN" => "tryagain",
+        "CLUSTERDOWN" => "clusterdown",
+        "NOREPLICAS" => "noreplicas",
+        "MOVED" | "ASK" | "CROSSSLOT" => "moved",
+        "NOSCRIPT" => "noscript",
+        "OOM" => "oom",
+        "MISCONF" => "misconf",
+        "NOAUTH" | "WRONGPASS" | "DENIED" => "auth",
+        "NOPERM" => "noperm",
+        "WRONGTYPE" => "wrong_type",
+        _ => "other",
     }
 }
 
@@ -133,11 +164,17 @@ mod tests {
             ("WRONGPASS", Class::Config),
             ("NOPERM", Class::Config),
             ("WRONGTYPE", Class::Data),
-            ("CROSSSLOT", Class::Bug),
+            ("CROSSSLOT", Class::Route),
+            ("NOREPLICAS", Class::Wait),
+            ("DENIED", Class::Config),
+            ("UNBLOCKED", Class::WrongNode),
             ("ERR", Class::Bug),
         ];
         for (code, class) in rows {
             assert_eq!(Class::of_code(code), class, "code {code}");
+            let label = label_of(code);
+            let declared = crate::telemetry::metrics::REDIS_ERRORS.contains(&label);
+            assert!(declared || (code == "ERR" && label == "other"), "code {code}: label {label}");
         }
     }
 

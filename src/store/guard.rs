@@ -20,6 +20,10 @@
 //! process the shelf refuses older values; from process to process the times read back after step 3 do, when nobody
 //! else can write any more.
 //!
+//! With Sentinel: what a former primary still executes after a failover, it throws away when it is made a replica; the
+//! new one has seen none of it. Ours is asked for again every second, so that a primary that lost its office without
+//! knowing it is left. A Redis Cluster is refused: connections to several nodes would need a guard on each.
+//!
 //! What it needs: one Redis server (or primary), and the right to use CLIENT. Without that right the writer refuses to
 //! run and says which right is missing. Writes of *other* programs are not fenced by this; the audit finds them.
 
@@ -75,6 +79,15 @@ pub enum GuardError {
 }
 
 impl GuardError {
+    /// The label under which it is counted.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Link(error) => error.label(),
+            Self::Unguarded(_) => "noperm",
+            Self::Fenced { .. } | Self::Occupied | Self::Odd(_) => "other",
+        }
+    }
+
     pub fn class(&self) -> Class {
         match self {
             Self::Link(error) => error.class(),

@@ -1,27 +1,20 @@
 //! The writer's own connection: one socket, no pool, no hidden retry. Whoever holds it knows what was sent, what was
 //! answered, and when to throw it away.
 
-use super::class::Class;
+use super::class::{Class, label_of};
 use super::reply::{self, Garbled, Reply};
 use super::resp::Commands;
+use super::sentinel::Sentinels;
+use super::wire::{self, Addr, Wire};
 use bytes::BytesMut;
 use redis::{ConnectionAddr, IntoConnectionInfo, Value};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio::io::ReadBuf;
 
 /// Where Redis is and how to log in. Never shows the password.
 #[derive(Clone)]
@@ -32,13 +25,8 @@ pub struct Target {
     password_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     db: i64,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-enum Addr {
-    Tcp(String, u16),
-    Tls(String, u16),
-    Unix(PathBuf),
+    /// Where set, host and port are what the sentinels say.
+    sentinels: Option<Sentinels>,
 }
 
 impl fmt::Debug for Target {
@@ -50,6 +38,9 @@ impl fmt::Debug for Target {
 /// The address without user and password.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(sentinels) = &self.sentinels {
+            return write!(f, "primary {} of the sentinels, db {}", sentinels.master, self.db);
+        }
         match &self.addr {
             Addr::Tcp(host, port) => write!(f, "redis://{host}:{port}/{}", self.db),
             Addr::Tls(host, port) => write!(f, "rediss://{host}:{port}/{}", self.db),
@@ -81,11 +72,20 @@ impl Target {
             password_file: None,
             ca_file: None,
             db: login.db(),
+            sentinels: None,
         })
     }
 
     pub fn unix(path: impl Into<PathBuf>) -> Self {
-        Self { addr: Addr::Unix(path.into()), user: None, password: None, password_file: None, ca_file: None, db: 0 }
+        Self {
+            addr: Addr::Unix(path.into()),
+            user: None,
+            password: None,
+            password_file: None,
+            ca_file: None,
+            db: 0,
+            sentinels: None,
+        }
     }
 
     /// A password from elsewhere than the URL; `None` changes nothing.
@@ -107,6 +107,27 @@ impl Target {
     pub fn with_ca_file(mut self, path: Option<PathBuf>) -> Self {
         self.ca_file = path;
         self
+    }
+
+    /// The primary is asked of these at every connect; none changes nothing. Scheme, user and database stay the URL's.
+    #[must_use]
+    pub fn with_sentinels(mut self, sentinels: Option<Sentinels>) -> Self {
+        self.sentinels = sentinels.filter(|s| !s.is_empty());
+        self
+    }
+
+    pub(super) fn sentinels(&self) -> Option<&Sentinels> {
+        self.sentinels.as_ref()
+    }
+
+    /// Where the data connection goes now.
+    async fn place(&self, limit: Duration) -> Result<Addr, LinkError> {
+        let Some(sentinels) = &self.sentinels else { return Ok(self.addr.clone()) };
+        let (host, port) = sentinels.primary(limit).await?;
+        Ok(match self.addr {
+            Addr::Tls(..) => Addr::Tls(host, port),
+            Addr::Tcp(..) | Addr::Unix(_) => Addr::Tcp(host, port),
+        })
     }
 
     async fn password(&self) -> Result<Option<SecretString>, LinkError> {
@@ -131,8 +152,25 @@ pub enum LinkError {
     Timeout,
     #[error("the password file cannot be read ({0}): check its path and owner")]
     PasswordFile(io::ErrorKind),
-    #[error("TLS set-up failed: {0}")]
+    #[error("TLS failed: {0}")]
     Tls(&'static str),
+    #[error("redis has no database {0}: check the number at the end of the url")]
+    Database(i64),
+    #[error("redis refuses the login ({0}): check user and password")]
+    Login(String),
+    #[error("redis takes no more connections: raise maxclients, or end clients that nobody needs")]
+    Crowded,
+    #[error("this node is a replica; the sentinels have not agreed yet, or the url names the wrong node")]
+    Replica,
+    #[error("no sentinel answers: check sentinels in [redis]")]
+    NoSentinel,
+    #[error("the sentinels know no primary {0:?}: check sentinel_master in [redis]")]
+    UnknownMaster(String),
+    #[error(
+        "this is a redis cluster: trapline writes an event to several keys in one atomic step, which a cluster cannot \
+         do; point the url at a single primary, with replicas and sentinels if it must not fail"
+    )]
+    Cluster,
     #[error(transparent)]
     Garbled(#[from] Garbled),
     #[error("redis answered {code}")]
@@ -140,11 +178,34 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// The label under which it is counted.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Io(_) | Self::Closed | Self::NoSentinel => "dropped",
+            Self::Timeout => "timeout",
+            Self::PasswordFile(_) | Self::Database(_) | Self::Login(_) | Self::UnknownMaster(_) => "auth",
+            Self::Tls(_) => "tls",
+            Self::Garbled(_) => "garbled",
+            Self::Crowded => "maxclients",
+            Self::Replica => "readonly",
+            Self::Cluster => "moved",
+            Self::Refused { code, .. } => label_of(code),
+        }
+    }
+
     pub fn class(&self) -> Class {
         match self {
-            Self::Io(_) | Self::Closed => Class::Transient,
+            Self::Io(_) | Self::Closed | Self::NoSentinel => Class::Transient,
             Self::Timeout => Class::Unknown,
-            Self::PasswordFile(_) | Self::Tls(_) | Self::Garbled(_) => Class::Config,
+            Self::PasswordFile(_)
+            | Self::Tls(_)
+            | Self::Garbled(_)
+            | Self::Database(_)
+            | Self::Login(_)
+            | Self::UnknownMaster(_) => Class::Config,
+            Self::Crowded => Class::Resource,
+            Self::Replica => Class::WrongNode,
+            Self::Cluster => Class::Route,
             Self::Refused { class, .. } => *class,
         }
     }
@@ -156,79 +217,89 @@ impl From<io::Error> for LinkError {
     }
 }
 
-enum Wire {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Wire {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
-            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
-            Self::Unix(s) => Pin::new(s).poll_write(cx, bytes),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
-            Self::Tls(s) => Pin::new(s.as_mut()).poll_flush(cx),
-        }
-    }
-
-    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Tcp(s) => s.write_all(bytes).await,
-            Self::Unix(s) => s.write_all(bytes).await,
-            Self::Tls(s) => {
-                s.write_all(bytes).await?;
-                s.flush().await
-            }
-        }
-    }
-}
-
 /// An open connection.
 pub struct Link {
     wire: Wire,
     inbox: BytesMut,
     scratch: Box<[u8]>,
     limit: Duration,
+    /// Host and port, where it has them.
+    pub(super) peer: Option<(String, u16)>,
 }
 
 const READ_CHUNK: usize = 16 * 1024;
 
 impl Link {
-    /// Connects and logs in. `connect_limit` holds for the socket and TLS, `reply_limit` for each answer.
+    /// Connects and logs in. `connect_limit` holds for the sentinels, for the socket and for TLS, `reply_limit` for each
+    /// answer.
     pub async fn open(target: &Target, connect_limit: Duration, reply_limit: Duration) -> Result<Self, LinkError> {
-        let wire = tokio::time::timeout(connect_limit, connect(target)).await.map_err(|_| LinkError::Timeout)??;
-        let mut link = Self {
-            wire,
-            inbox: BytesMut::with_capacity(READ_CHUNK),
-            scratch: vec![0; READ_CHUNK].into(),
-            limit: reply_limit,
+        let place = target.place(connect_limit).await?;
+        let mut link = Self::over(wire::connect(&place, target.ca_file.as_deref(), connect_limit).await?, reply_limit);
+        if let Addr::Tcp(host, port) | Addr::Tls(host, port) = place {
+            link.peer = Some((host, port));
+        }
+        let password = target.password().await?;
+        let secret = password.as_ref().map_or("", ExposeSecret::expose_secret);
+        // A user without a password logs in too: else the default user's rights would be used without a word.
+        let words: &[&str] = match &target.user {
+            Some(user) => &["AUTH", user, secret],
+            None if password.is_some() => &["AUTH", secret],
+            None => &[],
         };
-        if let Some(password) = target.password().await? {
-            let secret = password.expose_secret();
-            match &target.user {
-                Some(user) => link.call(&["AUTH", user, secret]).await?,
-                None => link.call(&["AUTH", secret]).await?,
+        if !words.is_empty() {
+            match link.call(words).await {
+                // A password where none is set, or a command that this server does not know.
+                Err(LinkError::Refused { code, class: Class::Bug }) => return Err(LinkError::Login(code)),
+                other => other?,
             };
         }
         if target.db != 0 {
-            link.call(&["SELECT", &target.db.to_string()]).await?;
+            match link.call(&["SELECT", &target.db.to_string()]).await {
+                Err(LinkError::Refused { class: Class::Bug, .. }) => return Err(LinkError::Database(target.db)),
+                other => other?,
+            };
         }
+        if target.sentinels.is_some() {
+            link.must_be_primary().await?;
+        }
+        link.must_not_be_a_cluster().await?;
         Ok(link)
+    }
+
+    /// A connection without login, to ask something.
+    pub(super) async fn plain(host: &str, port: u16, limit: Duration) -> Result<Self, LinkError> {
+        let stream = tokio::time::timeout(limit, wire::dial(host, port)).await.map_err(|_| LinkError::Timeout)??;
+        Ok(Self::over(Wire::Tcp(stream), limit))
+    }
+
+    fn over(wire: Wire, limit: Duration) -> Self {
+        Self {
+            wire,
+            inbox: BytesMut::with_capacity(READ_CHUNK),
+            scratch: vec![0; READ_CHUNK].into(),
+            limit,
+            peer: None,
+        }
+    }
+
+    /// Said at once and in words, instead of by a key that happens to live elsewhere.
+    async fn must_not_be_a_cluster(&mut self) -> Result<(), LinkError> {
+        match self.call(&["INFO", "cluster"]).await {
+            Ok(info) if reply::text(&info).is_some_and(|t| t.contains("cluster_enabled:1")) => Err(LinkError::Cluster),
+            // A user without the right to ask: a cluster's own words (MOVED, CROSSSLOT) mean the same.
+            Ok(_) | Err(LinkError::Refused { code: _, class: Class::Config | Class::Bug }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A sentinel may name a node that was the primary a moment ago.
+    async fn must_be_primary(&mut self) -> Result<(), LinkError> {
+        match self.call(&["ROLE"]).await {
+            Ok(Value::Array(items)) if items.first().and_then(reply::text) != Some("master") => Err(LinkError::Replica),
+            // A user without the right to ask: the first write will tell.
+            Ok(_) | Err(LinkError::Refused { class: Class::Config, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// One command, one answer; an error reply is an error.
@@ -236,6 +307,12 @@ impl Link {
         let mut commands = Commands::new();
         commands.words(super::tag::Tag::Control, words);
         match self.exchange(&mut commands).await?.pop() {
+            // Redis has no code for it: this text, then the end of the connection.
+            Some(Value::ServerError(error))
+                if error.details().is_some_and(|d| d.starts_with("max number of clients")) =>
+            {
+                Err(LinkError::Crowded)
+            }
             Some(Value::ServerError(error)) => {
                 Err(LinkError::Refused { code: error.code().to_owned(), class: Class::of_code(error.code()) })
             }
@@ -296,60 +373,6 @@ impl Link {
     pub fn next_reply(&mut self) -> Result<Option<Reply>, LinkError> {
         Ok(reply::next(&mut self.inbox)?)
     }
-}
-
-async fn connect(target: &Target) -> Result<Wire, LinkError> {
-    match &target.addr {
-        Addr::Unix(path) => Ok(Wire::Unix(UnixStream::connect(path).await?)),
-        Addr::Tcp(host, port) => Ok(Wire::Tcp(dial(host, *port).await?)),
-        Addr::Tls(host, port) => {
-            let config = tls_config(target.ca_file.as_deref())?;
-            let name = ServerName::try_from(host.clone()).map_err(|_| LinkError::Tls("the host is no valid name"))?;
-            let stream = TlsConnector::from(config).connect(name, dial(host, *port).await?).await?;
-            Ok(Wire::Tls(Box::new(stream)))
-        }
-    }
-}
-
-async fn dial(host: &str, port: u16) -> Result<TcpStream, LinkError> {
-    let mut last = LinkError::Io(io::ErrorKind::NotFound);
-    for addr in lookup_host((host, port)).await? {
-        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_keepalive(true)?;
-        socket.set_nodelay(true)?;
-        match socket.connect(addr).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last)
-}
-
-fn tls_config(ca_file: Option<&std::path::Path>) -> Result<Arc<ClientConfig>, LinkError> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            let certificates =
-                CertificateDer::pem_file_iter(path).map_err(|_| LinkError::Tls("the CA file cannot be read"))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|_| LinkError::Tls("the CA file is not PEM"))?;
-                roots.add(certificate).map_err(|_| LinkError::Tls("the CA file holds a bad certificate"))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if roots.is_empty() {
-        return Err(LinkError::Tls("no authority to trust: set ca_file or install ca-certificates"));
-    }
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| LinkError::Tls("no protocol version in common"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! * [`keys`]: the contract: every key, its shape, fields, bound, expiry, writer and readers.
 //! * [`encode`]: one picture or event → commands; pure, golden-tested.
 //! * [`board`]: what is accepted and what is written, readable by everybody without a message.
-//! * [`resp`], [`reply`], [`link`]: the writer's own connection; [`class`]: what its errors mean.
+//! * [`resp`], [`reply`], [`link`], [`sentinel`]: the writer's own connection; [`class`]: what its errors mean.
 //! * [`guard`]: why nothing can land after something newer.
 //! * [`shelf`]: the newest state; [`outbox`], [`spool`], [`publish`]: events, exactly once.
 //! * [`desk`]: what outlives a dead room; [`engine`]: all of it in one task, testable without an actor.
@@ -20,6 +20,8 @@ pub mod outbox;
 pub mod publish;
 pub mod reply;
 pub mod resp;
+pub mod sentinel;
 pub mod shelf;
 pub mod spool;
 pub mod tag;
+mod wire;

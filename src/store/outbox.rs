@@ -14,6 +14,8 @@ use std::sync::atomic::Ordering::Relaxed;
 const CACHE_MAX: usize = 10_000;
 /// Records that the spool's thread has no room for yet. Beyond it the room takes no more messages.
 const WAITING_MAX: usize = 4_096;
+/// So often in a row a reading may bring nothing before its place counts as damaged.
+const EMPTY_READS: u32 = 20;
 const BATCH_RECORDS: usize = 64;
 const BATCH_BYTES: usize = 256 * 1024;
 
@@ -47,6 +49,12 @@ pub struct Outbox {
     waiting: VecDeque<Stored>,
     /// A contiguous run of records.
     cache: VecDeque<(u64, Arc<[u8]>)>,
+    /// Readings in a row that brought nothing.
+    empty_reads: u32,
+    /// How far a search for the next readable record has stepped over records that cannot be read; 0: no search.
+    skip: u64,
+    /// What follows the hole that a search has found.
+    after_hole: Option<u64>,
     /// Highest number that Redis ever confirmed to this process.
     applied: u64,
     board: Arc<Board>,
@@ -65,6 +73,9 @@ impl Outbox {
             ids_order: found.ids.into(),
             waiting: VecDeque::new(),
             cache: VecDeque::new(),
+            empty_reads: 0,
+            skip: 0,
+            after_hole: None,
             applied: 0,
             board,
         }
@@ -151,6 +162,7 @@ impl Outbox {
     pub(super) fn cursor_at(&mut self, off: u64) {
         if off < self.applied {
             Counts::add(&self.board.counts.cursor_rewinds_total, 1);
+            Counts::add(&self.board.counts.cursor_rewind_events_total, self.applied - off);
             tracing::warn!(had = self.applied, has = off, "redis went back, events are sent again");
             self.applied = off;
         } else {
@@ -222,7 +234,10 @@ impl Outbox {
         if first > off + 1 {
             return Next::Lost { first: off + 1, last: first - 1 };
         }
-        Next::Read(off + 1)
+        match self.after_hole.take() {
+            Some(after) if after > off + 1 => Next::Lost { first: off + 1, last: after - 1 },
+            _ => Next::Read(off + 1 + self.skip),
+        }
     }
 
     pub(super) fn read(&self, first: u64) -> Option<tokio::sync::oneshot::Receiver<Batch>> {
@@ -230,9 +245,25 @@ impl Outbox {
         self.spool.order(Order::Read { first, count: 512, bytes: 4 * BATCH_BYTES, reply }).then_some(answer)
     }
 
-    /// Records read from disk become the cache.
-    pub(super) fn has_read(&mut self, records: Batch) {
+    /// Records read from disk become the cache. Where they do not begin behind `off` there is a hole: a damaged page.
+    /// It is stepped over, in growing steps, and what it held is stated to be lost; asking for it again and again would
+    /// hold up everything behind it for ever. False: nothing was read, and it should be asked again after a moment.
+    pub(super) fn has_read(&mut self, off: u64, records: Batch) -> bool {
         let safe = self.spool.safe();
+        self.empty_reads = if records.is_empty() { self.empty_reads + 1 } else { 0 };
+        match records.first() {
+            Some((seq, _)) => {
+                self.after_hole = (*seq > off + 1).then_some(*seq);
+                self.skip = 0;
+            }
+            // A disk that fails now and then, or is being opened anew, has lost nothing.
+            None if self.empty_reads < EMPTY_READS => return false,
+            None if off + 1 + self.skip >= safe => {
+                self.after_hole = Some(safe + 1);
+                self.skip = 0;
+            }
+            None => self.skip = (self.skip * 2).max(1).min(safe.saturating_sub(off + 1)),
+        }
         let mut cache: VecDeque<(u64, Arc<[u8]>)> = VecDeque::new();
         for (seq, record) in records.into_iter().filter(|(seq, _)| *seq <= safe) {
             if cache.back().is_none_or(|(last, _)| last + 1 == seq) {
@@ -240,5 +271,62 @@ impl Outbox {
             }
         }
         self.cache = cache;
+        self.empty_reads == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::encode::event::tests as events;
+    use crate::store::spool::SpoolSettings;
+    use std::time::{Duration, Instant};
+
+    /// An outbox after a restart: ten records in the spool, none in memory.
+    fn restarted(folder: &std::path::Path) -> Outbox {
+        let settings = SpoolSettings { file: Some(folder.join("spool.redb")), ..SpoolSettings::default() };
+        let (spool, found) = Spool::open(settings, 5);
+        let mut before = Outbox::new(spool.clone(), found.clone(), Board::new(1));
+        for n in 1..=10 {
+            before.accept(&events::layout(), &Event::Trap(events::trap(&format!("{n:016x}"), 0, 1_000 * n)));
+        }
+        let until = Instant::now() + Duration::from_secs(20);
+        while spool.safe() < 10 {
+            assert!(Instant::now() < until, "never on disk");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Outbox::new(spool, Found { last_seq: 10, ..found }, Board::new(1))
+    }
+
+    fn record(seq: u64) -> (u64, Arc<[u8]>) {
+        (seq, Arc::from(&b"{}"[..]))
+    }
+
+    #[test]
+    fn a_hole_is_stated_and_what_follows_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut outbox = restarted(folder.path());
+        assert_eq!(outbox.next(0), Next::Read(1));
+        assert!(outbox.has_read(0, vec![record(4), record(5)]));
+        assert_eq!(outbox.next(0), Next::Lost { first: 1, last: 3 });
+        assert_eq!(outbox.next(3), Next::Publish(vec![record(4), record(5)]));
+        assert_eq!(outbox.next(5), Next::Read(6));
+    }
+
+    #[test]
+    fn a_tail_that_cannot_be_read_is_asked_for_patiently_then_stepped_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut outbox = restarted(folder.path());
+        for _ in 1..EMPTY_READS {
+            assert!(!outbox.has_read(5, vec![]));
+            assert_eq!(outbox.next(5), Next::Read(6), "a disk that fails for a moment has lost nothing");
+        }
+        for from in [7, 8, 10] {
+            assert!(!outbox.has_read(5, vec![]));
+            assert_eq!(outbox.next(5), Next::Read(from), "in growing steps");
+        }
+        assert!(!outbox.has_read(5, vec![]));
+        assert_eq!(outbox.next(5), Next::Lost { first: 6, last: 10 });
+        assert_eq!(outbox.next(10), Next::Nothing);
     }
 }

@@ -111,7 +111,7 @@ pub struct How {
 }
 
 /// How a batch went out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
     pub last: u64,
     /// Operations left out since their key is quarantined.
@@ -120,22 +120,42 @@ pub struct Sent {
     pub unreadable: u64,
     /// Events that this batch states to be lost.
     pub lost: u64,
+    /// Keys that hold events and do not expire.
+    pub keys: Vec<String>,
+    /// Every key that the batch writes.
+    pub touched: Vec<String>,
 }
 
 /// Encodes `batch` as one script call. Operations on `blocked` keys are left out.
-pub fn encode(out: &mut Commands, who: Publisher, batch: &Batch, blocked: &FxHashSet<String>, how: How) -> Sent {
+pub fn encode(
+    out: &mut Commands,
+    who: Publisher,
+    batch: &Batch,
+    blocked: &FxHashSet<String>,
+    how: How,
+    now_ms: i64,
+) -> Sent {
     let mut sent = Sent::default();
     let mut records = Vec::with_capacity(batch.len());
     for (seq, bytes) in batch {
         sent.last = *seq;
         let Some(mut record) = Record::from_bytes(bytes) else {
             sent.unreadable += 1;
-            records.push((*seq, String::new(), Vec::new()));
+            sent.lost += 1;
+            records.push((*seq, String::new(), vec![gap_op(*seq, *seq, now_ms, "its record cannot be read")]));
             continue;
         };
         let before = record.ops.len();
         record.ops.retain(|op| !blocked.contains(&op.k));
         sent.left_out += (before - record.ops.len()) as u64;
+        for op in &record.ops {
+            if !sent.touched.contains(&op.k) {
+                sent.touched.push(op.k.clone());
+            }
+            if matches!(op.c.as_str(), "XADD" | "ZADD" | "LPUSH") && !sent.keys.contains(&op.k) {
+                sent.keys.push(op.k.clone());
+            }
+        }
         records.push((*seq, record.stream_id(), record.ops));
     }
     let first = batch.first().map_or(1, |(seq, _)| *seq);

@@ -111,6 +111,14 @@ impl Number {
     }
 }
 
+/// Tells values apart within one process.
+pub(super) fn fingerprint(value: &[u8]) -> u64 {
+    use std::hash::Hasher;
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write(value);
+    hasher.finish()
+}
+
 /// Encoded commands with what each of them is for.
 #[derive(Debug, Default)]
 pub struct Commands {
@@ -217,6 +225,22 @@ impl Commands {
         for word in words {
             self.arg(word);
         }
+    }
+
+    /// A string that is replaced as a whole. The reply is what stood there before, and an error if that was no string:
+    /// a plain SET would replace another program's value, of any type, without a word. The mark that comes back is the
+    /// new value's fingerprint.
+    pub fn set(&mut self, tag: Tag, key: &str, value: &str, expiry_s: Option<i64>) {
+        self.begin(tag, if expiry_s.is_some() { 6 } else { 4 });
+        self.mark(fingerprint(value.as_bytes()));
+        self.arg("SET");
+        self.arg(key);
+        self.arg(value);
+        if let Some(seconds) = expiry_s {
+            self.arg("EX");
+            self.int(seconds);
+        }
+        self.arg("GET");
     }
 
     pub fn len(&self) -> usize {

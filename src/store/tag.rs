@@ -34,8 +34,8 @@ pub enum Tag {
     Account(u8),
     /// `trapline:{SYMBOL}:market_regime`.
     Regime(SymbolId),
-    /// `market_regime` and `current_market_regime`.
-    RegimeMirrors,
+    /// `market_regime` (0) and `current_market_regime` (1).
+    RegimeMirror(u8),
     Health,
     /// Other state, by slot.
     Text(u16),
@@ -45,11 +45,53 @@ pub enum Tag {
     Events,
     /// The marker that shows whether somebody emptied Redis.
     Audit,
+    /// How many of some keys are there: fewer, and somebody deleted one.
+    Owned,
+    /// The same for the keys of events, by place.
+    OwnedEvents(u16),
+    /// Whether a key of events may be written, by place; the last one asked for has the mark 1.
+    EventRight(u16),
+    /// Type of one of the keys behind [`Tag::MarketMirrors`], which a plain MSET would replace whatever it holds.
+    MirrorType,
+    /// What stands in `last_btc_price`, compared with what was written there last.
+    MirrorValue,
     /// Part of the hand-shake or of a repair; its reply is only checked for errors.
     Control,
 }
 
 impl Tag {
+    /// Written with `SET … GET`: the reply is what stood there before.
+    pub const fn is_text(self) -> bool {
+        matches!(
+            self,
+            Self::SideJson(_)
+                | Self::CurrentJson
+                | Self::Active
+                | Self::Regime(_)
+                | Self::RegimeMirror(_)
+                | Self::Text(_)
+        )
+    }
+
+    /// A position as JSON, which names its own staleness.
+    pub const fn is_document(self) -> bool {
+        matches!(self, Self::SideJson(_) | Self::CurrentJson | Self::Active)
+    }
+
+    /// Looks only: its reply says nothing about whether writes are taken.
+    pub const fn is_look(self) -> bool {
+        matches!(
+            self,
+            Self::Control
+                | Self::Audit
+                | Self::Owned
+                | Self::OwnedEvents(_)
+                | Self::EventRight(_)
+                | Self::MirrorType
+                | Self::MirrorValue
+        )
+    }
+
     /// The tag that stands for the same key in the quarantine.
     pub const fn key(self) -> Self {
         match self {

@@ -17,26 +17,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A gauge of seconds or other fractions.
 pub type FloatGauge = Gauge<f64, AtomicU64>;
 
-/// The two kinds of connection.
 /// Kinds of report, as [`crate::domain::report::Report::kind`] says them.
 pub const REPORT_KINDS: &[&str] = &["ticker", "trade", "candle", "positions", "account", "order", "fill"];
 /// Classes of keys in Redis.
 pub const KEY_CLASSES: &[&str] = &["position", "market", "account", "trap", "strategy", "monitoring"];
-/// What is rate-limited.
-/// Classes of failed Redis calls.
+/// Failed Redis calls: error replies by their code, and what ends a connection.
 pub const REDIS_ERRORS: &[&str] = &[
-    "unknown_outcome",
+    "timeout",
     "dropped",
-    "refused",
+    "tls",
+    "garbled",
+    "maxclients",
+    "auth",
+    "noperm",
     "readonly",
+    "masterdown",
+    "unblocked",
     "loading",
     "busy",
+    "tryagain",
+    "clusterdown",
+    "noreplicas",
+    "moved",
     "noscript",
     "oom",
     "misconf",
-    "auth",
     "wrong_type",
-    "fenced",
 ];
 /// Causes of a room's restart, as [`crate::supervise::DeathCause::kind`] says them.
 pub const RESTART_CAUSES: &[&str] = &[
@@ -225,7 +231,15 @@ metrics! {
     redis_pipelines_total: Counter = "trapline_redis_pipelines_total", counter;
     /// Connections made to Redis.
     redis_connects_total: Counter = "trapline_redis_connects_total", counter;
-    /// Failed Redis calls, by class.
+    /// Connections made to Redis after the first one.
+    redis_reconnects_total: Counter = "trapline_redis_reconnects_total", counter;
+    /// How long Redis has taken no writes, 0 while it takes them.
+    redis_unavailable_seconds: FloatGauge = "trapline_redis_unavailable_seconds", seconds;
+    /// Writes whose answer was lost with the connection; each was sent again.
+    redis_unknown_outcome_total: Counter = "trapline_redis_unknown_outcome_total", counter;
+    /// Connections given up because they were silent twice in a row.
+    redis_half_open_total: Counter = "trapline_redis_half_open_total", counter;
+    /// Failed Redis calls, by code.
     redis_errors_total: Labelled<Counter> = "trapline_redis_errors_total", labelled("code", REDIS_ERRORS.iter().copied());
     /// Values replaced by a newer one before they were written.
     conflated_total: Labelled<Counter> = "trapline_conflated_total", labelled("class", KEY_CLASSES.iter().copied());
@@ -243,6 +257,22 @@ metrics! {
     log_dropped_total: Counter = "trapline_log_dropped_total", counter;
     /// Descriptors in use.
     open_fds: Gauge = "trapline_open_fds", gauge;
+    /// Events that Redis had, lost, and was sent again.
+    cursor_rewind_events_total: Counter = "trapline_cursor_rewind_events_total", counter;
+    /// Keys that the audit found deleted or changed by others, written again.
+    audit_mismatch_total: Counter = "trapline_audit_mismatch_total", counter;
+    /// Values in our keys that another program wrote.
+    foreign_writes_total: Counter = "trapline_foreign_writes_total", counter;
+    /// Keys left out for now: a foreign type, or a missing right.
+    quarantined_keys: Gauge = "trapline_quarantined_keys", gauge;
+    /// Keys of a foreign type renamed to legacy:KEY:TIME.
+    migrated_keys_total: Counter = "trapline_migrated_keys_total", counter;
+    /// Times that a newer daemon took these keys over.
+    fenced_total: Counter = "trapline_fenced_total", counter;
+    /// Commits of the spool that the disk refused.
+    spool_failures_total: Counter = "trapline_spool_failures_total", counter;
+    /// Events dropped because disk and memory were full.
+    events_dropped_total: Counter = "trapline_events_dropped_total", counter;
     /// Events in the spool that Redis does not have yet.
     cursor_lag_events: Gauge = "trapline_cursor_lag_events", gauge;
     /// Disk space of the spool.

@@ -2,8 +2,7 @@
 
 use redis::Commands;
 use rust_decimal::Decimal;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trapline::clock::Clock;
@@ -13,7 +12,6 @@ use trapline::domain::position::HoldSide;
 use trapline::domain::report::Origin;
 use trapline::domain::symbol::{SymbolId, Symbols};
 use trapline::domain::trap::{TrapDetected, TrapKind};
-use trapline::managed_redis::find_binary;
 use trapline::store::board::Board;
 use trapline::store::desk::Desk;
 use trapline::store::encode::{Layout, Settings};
@@ -21,122 +19,9 @@ use trapline::store::engine::{End, Engine, EngineSettings};
 use trapline::store::link::Target;
 use trapline::store::spool::SpoolSettings;
 
+pub use crate::server::*;
+
 pub const BTC: SymbolId = SymbolId(0);
-
-pub fn skip() -> bool {
-    if find_binary(None).is_some() {
-        return false;
-    }
-    assert!(std::env::var_os("TRAPLINE_REQUIRE_REDIS").is_none(), "redis-server is missing");
-    eprintln!("SKIPPED: no redis-server");
-    true
-}
-
-pub fn wait_for(what: &str, mut met: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
-    while !met() {
-        assert!(Instant::now() < until, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// A redis-server that can be killed and started again on the same socket.
-pub struct Server {
-    folder: tempfile::TempDir,
-    child: Option<Child>,
-    args: Vec<String>,
-}
-
-impl Server {
-    pub fn start(args: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("tl").tempdir_in("/tmp").unwrap();
-        let mut server = Self { folder, child: None, args: args.iter().map(|a| (*a).to_owned()).collect() };
-        server.up();
-        server
-    }
-
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("r.sock")
-    }
-
-    pub fn up(&mut self) {
-        let _ = std::fs::remove_file(self.socket());
-        let data = self.folder.path().join("data");
-        std::fs::create_dir_all(&data).unwrap();
-        let child = Command::new(find_binary(None).unwrap())
-            .args(["--port", "0", "--save", "", "--appendonly", "yes", "--unixsocket"])
-            .arg(self.socket())
-            .arg("--dir")
-            .arg(&data)
-            .args(&self.args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
-        wait_for("redis is up", || {
-            self.try_eyes().is_some_and(|mut c| redis::cmd("PING").query::<String>(&mut c).is_ok())
-        });
-    }
-
-    pub fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.child.as_ref().unwrap().id() as i32).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    pub fn forget_everything(&self) {
-        std::fs::remove_dir_all(self.folder.path().join("data")).unwrap();
-    }
-
-    /// Cuts the end of the append-only file, as a power loss does.
-    pub fn cut_tail(&self, bytes: u64) {
-        let folder = self.folder.path().join("data/appendonlydir");
-        for file in std::fs::read_dir(folder).unwrap().flatten() {
-            if file.file_name().to_string_lossy().ends_with(".incr.aof") {
-                let size = file.metadata().unwrap().len();
-                let file = std::fs::OpenOptions::new().write(true).open(file.path()).unwrap();
-                file.set_len(size.saturating_sub(bytes)).unwrap();
-            }
-        }
-    }
-
-    fn try_eyes(&self) -> Option<redis::Connection> {
-        redis::Client::open(format!("unix:{}", self.socket().display())).ok()?.get_connection().ok()
-    }
-
-    pub fn eyes(&self) -> redis::Connection {
-        self.try_eyes().unwrap()
-    }
-
-    pub fn run(&self, words: &[&str]) -> redis::Value {
-        let mut command = redis::cmd(words[0]);
-        command.arg(&words[1..]);
-        command.query(&mut self.eyes()).unwrap_or_else(|e| panic!("{words:?}: {e}"))
-    }
-
-    pub fn field(&self, key: &str, field: &str) -> Option<String> {
-        self.try_eyes()?.hget(key, field).ok()?
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
 
 /// One daemon's writer: a desk and an engine on a thread of its own.
 pub struct Daemon {

@@ -1,11 +1,6 @@
 //! State: the newest value wins, never goes back, and comes back.
 
 use crate::bench::*;
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use trapline::domain::position::HoldSide;
 use trapline::store::board::LinkState;
@@ -176,71 +171,27 @@ fn of_two_daemons_the_newer_writes_and_the_older_is_fenced() {
     waiting.wait_written(7);
 }
 
-/// A proxy that can stop pumping one connection and let go of what it holds later.
-struct Proxy {
-    path: PathBuf,
-    frozen: Arc<AtomicBool>,
-    accepted: Arc<AtomicU32>,
-    release: Arc<AtomicBool>,
-}
-
-impl Proxy {
-    fn start(folder: &Path, server: PathBuf) -> Self {
-        let path = folder.join("proxy.sock");
-        let listener = UnixListener::bind(&path).unwrap();
-        let (frozen, release) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let accepted = Arc::new(AtomicU32::new(0));
-        let (f, r, a) = (Arc::clone(&frozen), Arc::clone(&release), Arc::clone(&accepted));
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let n = a.fetch_add(1, SeqCst);
-                let Ok(upstream) = UnixStream::connect(&server) else { continue };
-                let (c, u) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
-                // Only the first connection is ever frozen.
-                let frozen = if n == 0 { Arc::clone(&f) } else { Arc::new(AtomicBool::new(false)) };
-                let (to, from) = (Arc::clone(&frozen), frozen);
-                let (r1, r2) = (Arc::clone(&r), Arc::clone(&r));
-                std::thread::spawn(move || pump(client, upstream, &to, &r1));
-                std::thread::spawn(move || pump(u, c, &from, &r2));
-            }
-        });
-        Self { path, frozen, accepted, release }
-    }
-}
-
-fn pump(mut from: UnixStream, mut to: UnixStream, frozen: &AtomicBool, release: &AtomicBool) {
-    let mut buffer = [0; 64 * 1024];
-    while let Ok(n) = from.read(&mut buffer) {
-        while frozen.load(SeqCst) && !release.load(SeqCst) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        if n == 0 || to.write_all(&buffer[..n]).is_err() {
-            return;
-        }
-    }
-}
-
 #[test]
 fn a_write_held_in_a_dead_connection_never_lands_after_a_newer_one() {
     if skip() {
         return;
     }
     let server = Server::start(&[]);
-    let proxy = Proxy::start(server.folder(), server.socket());
+    let proxy = HalfOpen::start(server.folder(), server.socket());
     let daemon = Setup::at(&proxy.path).start();
     daemon.price(1);
     daemon.wait_written(1);
-    proxy.frozen.store(true, SeqCst);
+    proxy.freeze();
     let frozen = Instant::now();
     daemon.price(2);
     wait_for("given up", || daemon.board.link() != LinkState::Up);
     println!("half-open connection found after {} ms", frozen.elapsed().as_millis());
     daemon.price(3);
     daemon.wait_written(3);
-    assert_eq!(proxy.accepted.load(SeqCst), 2);
+    assert_eq!(proxy.accepted(), 2);
     assert!(daemon.count("unknown_outcome_total") >= 1);
     // Now the old connection lets go of the write it held.
-    proxy.release.store(true, SeqCst);
+    proxy.release();
     for _ in 0..50 {
         assert_eq!(server.field(KEY, "seq").as_deref(), Some("3"));
         std::thread::sleep(Duration::from_millis(4));

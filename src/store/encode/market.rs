@@ -131,6 +131,9 @@ fn resting(out: &mut Commands, symbol: &str, layout: &Layout, extra: &MarketExtr
     super::stale_args(out, layout.mark(extra.stale));
 }
 
+/// The single values that old programs read, written together; the last two only when known.
+pub const MIRRORS: [&str; 4] = ["last_btc_price", "last_btc_update_time", "prev_btc_price", "last_btc_volume"];
+
 /// `market_state` and the single values that old programs read, for the primary symbol.
 pub fn market_primary(out: &mut Commands, layout: &Layout, p: &MarketPicture, extra: &MarketExtra) {
     let keys = layout.of(p.symbol);

@@ -143,7 +143,7 @@ pub fn side_json(out: &mut Commands, layout: &Layout, side: Side<'_>) {
         HoldSide::Long => "long_trader_position",
         HoldSide::Short => "short_trader_position",
     };
-    out.words(Tag::SideJson(p.side), &["SET", key, &stale_json(object, layout.mark(side.stale)).end()]);
+    out.set(Tag::SideJson(p.side), key, &stale_json(object, layout.mark(side.stale)).end(), None);
 }
 
 /// Which side is 'the' position: the largest notional, ties to the last changed, then to the long side. `None` while
@@ -181,9 +181,9 @@ pub fn current(out: &mut Commands, layout: &Layout, long: Option<Side<'_>>, shor
     let json = legacy_json(layout, side);
     current_hash(out, layout, hash_key(layout), side, hedge);
     if layout.settings.position_format == PositionFormat::LegacyJson {
-        out.words(Tag::CurrentJson, &["SET", "current_position", &json, "EX", &CURRENT_EXPIRY_S.to_string()]);
+        out.set(Tag::CurrentJson, "current_position", &json, Some(CURRENT_EXPIRY_S));
     }
-    out.words(Tag::Active, &["SET", "active_position", &json]);
+    out.set(Tag::Active, "active_position", &json, None);
 }
 
 fn current_hash(out: &mut Commands, layout: &Layout, key: &str, side: Side<'_>, hedge: bool) {

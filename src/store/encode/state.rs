@@ -79,12 +79,16 @@ const fn old_regime(regime: &str) -> &str {
     }
 }
 
+/// The old names of the primary symbol's regime: in our words, and in those that old readers know.
+pub const REGIME_MIRRORS: [&str; 2] = ["market_regime", "current_market_regime"];
+
 /// `trapline:{SYMBOL}:market_regime`, and the two old names for the primary symbol.
 pub fn regime(out: &mut Commands, layout: &Layout, symbol: SymbolId, regime: &str) {
-    out.words(Tag::Regime(symbol), &["SET", &layout.of(symbol).regime, regime]);
+    out.set(Tag::Regime(symbol), &layout.of(symbol).regime, regime, None);
     if layout.is_primary(symbol) {
-        let old = old_regime(regime);
-        out.words(Tag::RegimeMirrors, &["MSET", "market_regime", regime, "current_market_regime", old]);
+        for (i, (key, word)) in (0..).zip(REGIME_MIRRORS.into_iter().zip([regime, old_regime(regime)])) {
+            out.set(Tag::RegimeMirror(i), key, word, None);
+        }
     }
 }
 
@@ -162,11 +166,13 @@ impl TextState {
     }
 }
 
-/// Lists are replaced in one transaction: a reader never sees half a window.
+/// Lists are replaced in one transaction: a reader never sees half a window. All of it carries the key's tag, so that
+/// a quarantined key leaves out the whole transaction, and it is emptied by LTRIM, which refuses a foreign type where
+/// DEL would take it away.
 pub fn text(out: &mut Commands, state: &TextState, slot: u16) {
     let tag = Tag::Text(slot);
     match &state.value {
-        TextValue::Whole(value) => out.words(tag, &["SET", &state.name, value]),
+        TextValue::Whole(value) => out.set(tag, &state.name, value, None),
         TextValue::Fields(fields) => {
             if fields.is_empty() {
                 return;
@@ -186,11 +192,11 @@ pub fn text(out: &mut Commands, state: &TextState, slot: u16) {
                 }
                 _ => usize::MAX,
             };
-            out.words(Tag::Control, &["MULTI"]);
-            out.words(Tag::Control, &["DEL", &state.name]);
+            out.words(tag, &["MULTI"]);
+            out.words(tag, &["LTRIM", &state.name, "1", "0"]);
             if !items.is_empty() {
                 let kept = items.len().min(cap);
-                out.begin(Tag::Control, 2 + kept);
+                out.begin(tag, 2 + kept);
                 out.arg("RPUSH");
                 out.arg(&state.name);
                 for item in &items[..kept] {
@@ -276,14 +282,15 @@ mod tests {
             assert_eq!(
                 lines(&out),
                 [
-                    format!("SET trapline:BTCUSDT:market_regime {word}"),
-                    format!("MSET market_regime {word} current_market_regime {old}")
+                    format!("SET trapline:BTCUSDT:market_regime {word} GET"),
+                    format!("SET market_regime {word} GET"),
+                    format!("SET current_market_regime {old} GET")
                 ]
             );
         }
         let mut out = Commands::new();
         regime(&mut out, &layout(), SymbolId(1), "volatile");
-        assert_eq!(lines(&out), ["SET trapline:ETHUSDT:market_regime volatile"]);
+        assert_eq!(lines(&out), ["SET trapline:ETHUSDT:market_regime volatile GET"]);
     }
 
     #[test]
@@ -297,9 +304,9 @@ mod tests {
         let mut out = Commands::new();
         text(&mut out, &window, 3);
         let words = as_words(out.bytes());
-        assert_eq!(words.iter().map(|w| w[0].as_str()).collect::<Vec<_>>(), ["MULTI", "DEL", "RPUSH", "EXEC"]);
+        assert_eq!(words.iter().map(|w| w[0].as_str()).collect::<Vec<_>>(), ["MULTI", "LTRIM", "RPUSH", "EXEC"]);
         assert_eq!(words[2].len(), 102, "cut at the row's bound");
-        assert_eq!(*out.tags().last().unwrap(), Tag::Text(3));
+        assert_eq!(out.tags(), [Tag::Text(3); 4], "a quarantined key leaves out all of it");
     }
 
     #[test]

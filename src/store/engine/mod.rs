@@ -3,6 +3,7 @@
 //! It waits for work on the desk, encodes what waits, sends it, and books the replies in order. Quiet: a value goes
 //! out at once. Busy: at most one flush is on its way, and what comes meanwhile is conflated per key.
 
+mod audit;
 mod serve;
 mod settle;
 
@@ -31,6 +32,10 @@ pub struct EngineSettings {
     pub audit_every: Duration,
     /// How often quiet state is written again.
     pub refresh_every: Duration,
+    /// After so long a key in quarantine is tried again.
+    pub probe_every: Duration,
+    /// How often the sentinels are asked whether the primary is still the one we write to.
+    pub sentinel_every: Duration,
     /// Keys of a foreign type are renamed to `legacy:<key>:<ms>`.
     pub migrate: bool,
     /// Least pause after errors that a person has to mend; lower only in tests.
@@ -49,6 +54,8 @@ impl EngineSettings {
             reply_limit: Duration::from_millis(500),
             audit_every: Duration::from_millis(1_000),
             refresh_every: Duration::from_secs(15),
+            probe_every: Duration::from_secs(10),
+            sentinel_every: Duration::from_secs(1),
             migrate: false,
             slow_retry: Duration::from_secs(5),
             seed: 0,
@@ -68,13 +75,24 @@ pub enum End {
 /// Why a session ended; the engine connects again.
 #[derive(Clone, Debug)]
 pub(super) enum Broken {
-    Class(Class, String),
+    Lost {
+        class: Class,
+        /// Under which it is counted.
+        label: &'static str,
+        why: String,
+    },
     End(End),
+}
+
+impl Broken {
+    pub(super) fn lost(class: Class, label: &'static str, why: &str) -> Self {
+        Self::Lost { class, label, why: why.to_owned() }
+    }
 }
 
 impl From<super::link::LinkError> for Broken {
     fn from(error: super::link::LinkError) -> Self {
-        Self::Class(error.class(), error.to_string())
+        Self::Lost { class: error.class(), label: error.label(), why: error.to_string() }
     }
 }
 
@@ -85,10 +103,14 @@ impl From<GuardError> for Broken {
                 tracing::error!(ours, newest, "fenced by a newer daemon");
                 Self::End(End::Fenced)
             }
-            other => Self::Class(other.class(), other.to_string()),
+            GuardError::Link(error) => error.into(),
+            other => Self::Lost { class: other.class(), label: other.label(), why: other.to_string() },
         }
     }
 }
+
+/// Between which the next attempt is drawn where sentinels name the primary.
+const FAILOVER_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// See the module's text.
 pub struct Engine {
@@ -147,7 +169,8 @@ impl Engine {
                     }
                     return end;
                 }
-                Broken::Class(class, why) => {
+                Broken::Lost { class, label, why } => {
+                    self.desk.board().failed(label);
                     if !self.desk.is_turn(self.turn) {
                         return End::Superseded;
                     }
@@ -168,7 +191,8 @@ impl Engine {
             // The newest values stay in their places and are written again after the reconnect.
             shelf.out.clear();
         }
-        let state = if class == Class::Config || class == Class::Wait { LinkState::Refused } else { LinkState::Down };
+        let refused = class.is_slow() || matches!(class, Class::Wait | Class::Resource);
+        let state = if refused { LinkState::Refused } else { LinkState::Down };
         self.desk.board().set_link(state, now_ms);
         if self.last_class.replace(class) != Some(class) {
             tracing::warn!(target = %self.settings.target, class = class.label(), why, remedy = class.remedy(), "redis lost");
@@ -195,12 +219,14 @@ impl Engine {
 
     fn pause(&mut self, class: Class) -> Duration {
         let (least, most) = match class {
-            Class::Config | Class::Route => (self.settings.slow_retry, self.settings.slow_retry * 12),
+            slow if slow.is_slow() => (self.settings.slow_retry, self.settings.slow_retry * 12),
+            // A failover is over any moment, and nobody else asks the sentinels that we ask.
+            Class::Transient | Class::WrongNode if self.settings.target.sentinels().is_some() => FAILOVER_PAUSE,
             other => other.pause(),
         };
         let ceiling = least.saturating_mul(1 << self.failures.min(10)).clamp(least, most.max(least));
         self.failures += 1;
-        let floor = if class == Class::Config { least } else { Duration::from_millis(5) };
+        let floor = if class.is_slow() || class == Class::Resource { least } else { Duration::from_millis(5) };
         floor.max(ceiling.mul_f64(self.rng.random::<f64>()))
     }
 

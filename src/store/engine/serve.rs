@@ -4,11 +4,13 @@ use super::{Broken, End, Engine};
 use crate::fault_points;
 use crate::store::board::Counts;
 use crate::store::class::Class;
+use crate::store::encode::market::MIRRORS;
 use crate::store::guard;
-use crate::store::link::Link;
+use crate::store::link::{Link, LinkError};
 use crate::store::outbox::{Batch, Next};
 use crate::store::publish::{self, How, Publisher, Sent};
 use crate::store::resp::Commands;
+use crate::store::shelf::Shelf;
 use crate::store::tag::Tag;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
@@ -19,8 +21,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 const TICK: Duration = Duration::from_millis(50);
-/// After so long a key in quarantine is tried again.
-const PROBE_EVERY: Duration = Duration::from_secs(30);
+/// After so long the spool is asked again when it had nothing to give.
+const READ_AGAIN: Duration = Duration::from_millis(50);
+/// Keys of events that are looked after; keys that expire are not among them.
+const EVENT_KEYS_MAX: usize = 256;
 
 /// The publisher's side of a session.
 #[derive(Default)]
@@ -35,7 +39,12 @@ pub(super) struct Publishing {
     pub jump: bool,
     pub reading: Option<oneshot::Receiver<Batch>>,
     pub blocked: FxHashSet<String>,
+    /// Keys whose rights are asked for one by one, since one of them was refused.
+    pub asked: Vec<String>,
 }
+
+/// The sentinels are being asked for the primary.
+type Asking = Pin<Box<dyn Future<Output = Result<(String, u16), LinkError>>>>;
 
 pub(super) struct Session<'a> {
     pub engine: &'a mut Engine,
@@ -56,14 +65,30 @@ pub(super) struct Session<'a> {
     pub extra: Commands,
     pub cursor_asked: bool,
     audit_at: Instant,
+    /// Our keys are to be counted; after what waits has been encoded.
+    count_keys: bool,
+    audits: usize,
+    /// Counts of keys say nothing before: somebody emptied Redis.
+    pub emptied_at: Option<Instant>,
+    /// Fingerprint of the `last_btc_price` that was sent last.
+    mirror_print: Option<u64>,
+    pub mirror_types: usize,
+    pub mirror_foreign: bool,
+    /// Keys of events that are there, as far as we know.
+    pub event_keys: Vec<String>,
     refresh_at: Instant,
     probe_at: Instant,
+    sentinel_at: Instant,
+    asking: Option<Asking>,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(engine: &'a mut Engine, link: Link, (off, jump): (u64, bool)) -> Self {
         let now = Instant::now();
         let (audit_at, refresh_at) = (now + engine.settings.audit_every, now + engine.settings.refresh_every);
+        let probe_at = now + engine.settings.probe_every;
+        let mut extra = Commands::new();
+        ask_mirror_types(&mut extra, &mut engine.desk.shelf());
         Self {
             engine,
             link,
@@ -76,11 +101,20 @@ impl<'a> Session<'a> {
             publishing: Publishing { off, jump, ..Publishing::default() },
             reported: FxHashSet::default(),
             migrated: FxHashMap::default(),
-            extra: Commands::new(),
+            extra,
             cursor_asked: false,
             audit_at,
+            count_keys: false,
+            audits: 0,
+            emptied_at: None,
+            mirror_print: None,
+            mirror_types: 0,
+            mirror_foreign: false,
+            event_keys: Vec::new(),
             refresh_at,
-            probe_at: now + PROBE_EVERY,
+            probe_at,
+            sentinel_at: now,
+            asking: None,
         }
     }
 
@@ -128,8 +162,20 @@ impl<'a> Session<'a> {
                     && let Poll::Ready(records) = Pin::new(reading).poll(cx)
                 {
                     self.publishing.reading = None;
-                    self.engine.desk.outbox().has_read(records.unwrap_or_default());
+                    let off = self.publishing.off;
+                    if !self.engine.desk.outbox().has_read(off, records.unwrap_or_default()) {
+                        self.publishing.hold_until = Some(Instant::now() + READ_AGAIN);
+                    }
                     ready = true;
+                }
+                if let Some(asking) = &mut self.asking
+                    && let Poll::Ready(answer) = asking.as_mut().poll(cx)
+                {
+                    self.asking = None;
+                    // A sentinel that does not answer says nothing about the primary.
+                    if answer.is_ok_and(|found| self.link.peer.as_ref().is_some_and(|peer| *peer != found)) {
+                        return Poll::Ready(Err(LinkError::Replica));
+                    }
                 }
                 let ticked = tick.poll_tick(cx).is_ready();
                 if ready || ticked || self.has_work() { Poll::Ready(Ok(ticked)) } else { Poll::Pending }
@@ -149,7 +195,7 @@ impl<'a> Session<'a> {
         let mut shelf = desk.shelf();
         while let Some(reply) = self.link.next_reply()? {
             let Some((tag, mark)) = self.outstanding.pop_front() else {
-                return Err(Broken::Class(Class::Bug, "a reply that nothing asked for".to_owned()));
+                return Err(Broken::lost(Class::Bug, "garbled", "a reply that nothing asked for"));
             };
             any = true;
             fault_points::hit("redis.reply");
@@ -193,6 +239,7 @@ impl<'a> Session<'a> {
         p.in_flight.is_none()
             && p.reading.is_none()
             && p.hold_until.is_none()
+            && p.asked.is_empty()
             && !self.cursor_asked
             && self.engine.desk.spool().safe() > p.off
     }
@@ -221,6 +268,13 @@ impl<'a> Session<'a> {
             } else {
                 self.sending.take_from(&mut shelf.out);
             }
+            self.mirror_print = shelf.mirror_print();
+        }
+        if std::mem::take(&mut self.count_keys) && self.hold_until.is_none() {
+            shelf.ask_owned(&mut self.sending, self.audits);
+            for (i, key) in (0..).zip(&self.event_keys) {
+                self.sending.words(Tag::OwnedEvents(i), &["EXISTS", key]);
+            }
         }
         drop(shelf);
         if self.may_publish() {
@@ -243,8 +297,8 @@ impl<'a> Session<'a> {
         match outbox.next(p.off) {
             Next::Nothing => {}
             Next::Publish(batch) => {
-                p.in_flight =
-                    Some(publish::encode(&mut self.sending, who, &batch, &p.blocked, How { jump: p.jump, whole }));
+                let (how, now_ms) = (How { jump: p.jump, whole }, desk.clock.now_ms());
+                p.in_flight = Some(publish::encode(&mut self.sending, who, &batch, &p.blocked, how, now_ms));
             }
             Next::Read(first) => p.reading = outbox.read(first),
             Next::Lost { first, last } => {
@@ -266,8 +320,10 @@ impl<'a> Session<'a> {
             self.strikes += 1;
             Counts::add(&desk.board().counts.timeouts_total, 1);
             if self.strikes >= 2 {
-                return Err(Broken::Class(Class::Unknown, "no reply in time, twice in a row".to_owned()));
+                Counts::add(&desk.board().counts.half_open_total, 1);
+                return Err(Broken::lost(Class::Unknown, "timeout", "no reply in time, twice in a row"));
             }
+            desk.board().failed("timeout");
         }
         if self.hold_until.is_some_and(|at| now >= at) {
             self.hold_until = None;
@@ -277,8 +333,14 @@ impl<'a> Session<'a> {
         }
         if now >= self.audit_at {
             self.audit_at = now + self.engine.settings.audit_every;
-            if self.strikes == 0 {
+            self.audits += 1;
+            if self.strikes == 0 && self.extra.is_empty() {
                 guard::audit(&mut self.extra, desk.board().epoch());
+                if let Some(print) = self.mirror_print {
+                    self.extra.words(Tag::MirrorValue, &["GET", MIRRORS[0]]);
+                    self.extra.mark(print);
+                }
+                self.count_keys = true;
             }
         }
         if now >= self.refresh_at {
@@ -286,13 +348,17 @@ impl<'a> Session<'a> {
             desk.shelf().refresh_quiet();
         }
         if now >= self.probe_at {
-            self.probe_at = now + PROBE_EVERY;
+            self.probe_at = now + self.engine.settings.probe_every;
             self.publishing.blocked.clear();
             let mut shelf = desk.shelf();
             for tag in shelf.out.blocked().to_vec() {
                 shelf.refused(tag);
             }
             shelf.out.unblock_all();
+            if std::mem::take(&mut self.mirror_foreign) {
+                self.mirror_types = 0;
+                ask_mirror_types(&mut self.extra, &mut shelf);
+            }
             desk.board().counts.quarantined_keys.store(0, std::sync::atomic::Ordering::Relaxed);
         }
         let mut outbox = desk.outbox();
@@ -302,6 +368,38 @@ impl<'a> Session<'a> {
         if desk.has_space() {
             (self.engine.on_space)();
         }
+        self.ask_sentinels(now);
         Ok(())
+    }
+
+    /// The old primary may go on answering us while the sentinels have made another: it would be a picture that no
+    /// reader sees.
+    fn ask_sentinels(&mut self, now: Instant) {
+        if self.asking.is_none()
+            && now >= self.sentinel_at
+            && let Some(sentinels) = self.engine.settings.target.sentinels().cloned()
+        {
+            self.sentinel_at = now + self.engine.settings.sentinel_every;
+            let limit = self.engine.settings.connect_limit;
+            self.asking = Some(Box::pin(async move { sentinels.primary(limit).await }));
+        }
+    }
+
+    /// Keys of events that Redis has taken, to be missed when they go.
+    pub(super) fn remember(&mut self, keys: Vec<String>) {
+        for key in keys {
+            if self.event_keys.len() < EVENT_KEYS_MAX && !self.event_keys.contains(&key) {
+                self.event_keys.push(key);
+            }
+        }
+    }
+}
+
+/// MSET replaces a value of any type without a word, so its keys wait until their types are known.
+fn ask_mirror_types(extra: &mut Commands, shelf: &mut Shelf) {
+    shelf.out.set_blocked(Tag::MarketMirrors, true);
+    for (i, key) in (0..).zip(MIRRORS) {
+        extra.words(Tag::MirrorType, &["TYPE", key]);
+        extra.mark(i);
     }
 }

@@ -3,7 +3,7 @@
 use super::serve::Session;
 use super::{Broken, End};
 use crate::store::board::{Counts, LinkState};
-use crate::store::class::Class;
+use crate::store::class::{Class, label_of};
 use crate::store::guard;
 use crate::store::publish::Answer;
 use crate::store::reply::{self, Reply};
@@ -13,6 +13,8 @@ use redis::Value;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+/// Beyond so many keys of events without rights, it is the user that is wrong.
+const BLOCKED_MAX: usize = 1_024;
 /// A foreign writer that keeps coming back is answered once in so long.
 const MIGRATE_EVERY: Duration = Duration::from_secs(10);
 
@@ -27,22 +29,60 @@ impl Session<'_> {
         now_ms: i64,
     ) -> Result<(), Broken> {
         match reply {
+            Reply::Int(_) if matches!(tag, Tag::EventRight(_)) => {
+                if let Tag::EventRight(place) = tag {
+                    self.right_known(place, mark == 1, true);
+                }
+            }
+            Reply::Int(found) if tag == Tag::Owned => self.counted(shelf, mark, found, now),
+            Reply::Int(found) if matches!(tag, Tag::OwnedEvents(_)) => self.counted_event(tag, found),
             Reply::Int(answer) => shelf.confirmed(tag, mark, answer, now, now_ms),
             Reply::Ok => shelf.confirmed(tag, mark, 0, now, now_ms),
             Reply::Other(Value::ServerError(error)) => {
+                if tag == Tag::Latency {
+                    Counts::add(&self.engine.desk.board().counts.latencies_shed_total, mark);
+                }
+                if let Tag::EventRight(place) = tag {
+                    self.right_known(place, mark == 1, error.code() != "NOPERM");
+                    return Ok(());
+                }
                 return self.refused(shelf, tag, error.code(), error.details().unwrap_or(""), now, now_ms);
             }
             Reply::Other(value) => match tag {
+                _ if tag.is_text() && mark != 0 => self.replaced(shelf, tag, mark, &value, now, now_ms),
+                Tag::Text(_) => return self.executed(shelf, tag, &value, now, now_ms),
+                Tag::MirrorType => self.mirror_type(shelf, mark, &value, now, now_ms),
+                Tag::MirrorValue => self.mirror_value(mark, &value),
                 Tag::Events => self.answered(&value, now, now_ms)?,
                 Tag::Audit => self.audited(shelf, mark, &value)?,
                 Tag::Control if self.cursor_asked && matches!(value, Value::Array(_)) => self.cursor_read(&value),
                 _ => shelf.confirmed(tag, mark, 0, now, now_ms),
             },
         }
-        if tag != Tag::Control && self.hold_until.is_none() {
+        if !tag.is_look() && self.hold_until.is_none() {
             self.engine.desk.board().set_link(LinkState::Up, now_ms);
         }
         Ok(())
+    }
+
+    /// A transaction's answer, or a step's on the way there: errors of single commands stand inside it.
+    fn executed(
+        &mut self,
+        shelf: &mut Shelf,
+        tag: Tag,
+        value: &Value,
+        now: Instant,
+        now_ms: i64,
+    ) -> Result<(), Broken> {
+        let Value::Array(items) = value else { return Ok(()) };
+        let refused = items.iter().find_map(|item| match item {
+            Value::ServerError(error) => Some(error),
+            _ => None,
+        });
+        match refused {
+            Some(error) => self.refused(shelf, tag, error.code(), error.details().unwrap_or(""), now, now_ms),
+            None => Ok(()),
+        }
     }
 
     /// Whether this is news, so that the log says it once.
@@ -60,16 +100,25 @@ impl Session<'_> {
         now_ms: i64,
     ) -> Result<(), Broken> {
         let class = Class::of_code(code);
-        Counts::add(&self.engine.desk.board().counts.errors_total, 1);
-        if tag == Tag::Events {
-            self.publishing.in_flight = None;
+        let label = label_of(code);
+        let sent = if tag == Tag::Events { self.publishing.in_flight.take() } else { None };
+        if code == "EXECABORT" {
+            // What the transaction was ended for has been told by the command before.
+            shelf.refused(tag);
+            return Ok(());
         }
         if class.drops_connection() || matches!(code, "NOAUTH" | "WRONGPASS") {
-            return Err(Broken::Class(class, code.to_owned()));
+            return Err(Broken::lost(class, label, code));
         }
+        self.engine.desk.board().failed(label);
         let (least, most) = class.pause();
         match class {
             Class::Reload => self.publishing.whole = true,
+            // What only looks may be refused where writes are not.
+            Class::Data | Class::Config if tag == Tag::MirrorType => self.mirrors_known(shelf),
+            _ if tag.is_look() && !matches!(class, Class::Wait | Class::Resource) => {
+                tracing::debug!(code, detail, "command refused");
+            }
             Class::Wait | Class::Resource => {
                 if self.hold_until.is_none() {
                     let key = if class == Class::Wait { Tag::Control } else { Tag::Audit };
@@ -82,9 +131,17 @@ impl Session<'_> {
                 self.engine.desk.board().set_link(LinkState::Refused, now_ms);
                 shelf.shed();
                 shelf.refused(tag);
+                if tag == Tag::MirrorType {
+                    // Not known, so not written before it is asked again.
+                    self.mirror_foreign = true;
+                    self.mirrors_known(shelf);
+                }
             }
             Class::Data if self.engine.settings.migrate && self.migrate(shelf.key_of(tag), now, now_ms) => {
                 shelf.refused(tag);
+            }
+            Class::Config if tag == Tag::Events && self.publishing.blocked.len() < BLOCKED_MAX => {
+                self.ask_rights(sent.map(|sent| sent.touched).unwrap_or_default());
             }
             _ if tag == Tag::Events => {
                 self.publishing.hold_until = Some(now + most);
@@ -92,7 +149,6 @@ impl Session<'_> {
                     tracing::error!(code, detail, remedy = class.remedy(), "events refused, they wait in the spool");
                 }
             }
-            _ if tag == Tag::Control => tracing::debug!(code, detail, "command refused"),
             _ => {
                 shelf.refused(tag);
                 shelf.out.set_blocked(tag, true);
@@ -100,29 +156,38 @@ impl Session<'_> {
                 if self.is_news(class, tag) {
                     let key = shelf.key_of(tag).unwrap_or_default();
                     tracing::error!(code, %key, remedy = class.remedy(), "key quarantined, the others go on");
+                    self.note_quarantine(&key, class);
                 }
             }
         }
         Ok(())
     }
 
-    fn count_quarantine(&self, shelf: &Shelf) {
+    pub(super) fn count_quarantine(&self, shelf: &Shelf) {
         let keys = shelf.out.blocked().len() + self.publishing.blocked.len();
         self.engine.desk.board().counts.quarantined_keys.store(keys as u64, Relaxed);
     }
 
     /// Puts a key of a foreign type aside. False: it was put aside a moment ago, somebody keeps writing it.
-    fn migrate(&mut self, key: Option<String>, now: Instant, now_ms: i64) -> bool {
+    pub(super) fn migrate(&mut self, key: Option<String>, now: Instant, now_ms: i64) -> bool {
         let Some(key) = key else { return false };
-        if self.migrated.get(&key).is_some_and(|at| now.duration_since(*at) < MIGRATE_EVERY) {
+        if !self.may_migrate(&key, now) {
             return false;
         }
         let aside = format!("legacy:{key}:{now_ms}");
         self.extra.words(Tag::Control, &["RENAME", &key, &aside]);
         self.extra.words(Tag::Control, &["PERSIST", &aside]);
         tracing::warn!(%key, %aside, "foreign writer: key of another type put aside");
+        self.note_foreign(&key, &format!("its value of another type stands at {aside}"));
         Counts::add(&self.engine.desk.board().counts.migrated_keys_total, 1);
-        self.migrated.insert(key, now);
+        true
+    }
+
+    pub(super) fn may_migrate(&mut self, key: &str, now: Instant) -> bool {
+        if self.migrated.get(key).is_some_and(|at| now.duration_since(*at) < MIGRATE_EVERY) {
+            return false;
+        }
+        self.migrated.insert(key.to_owned(), now);
         true
     }
 
@@ -139,6 +204,7 @@ impl Session<'_> {
                 Counts::add(&counts.events_unrecoverable_total, sent.lost);
                 self.publishing.off = off;
                 self.publishing.jump = false;
+                self.remember(sent.keys);
                 desk.outbox().confirmed(off);
             }
             Some(Answer::Gap { off }) => {
@@ -155,8 +221,9 @@ impl Session<'_> {
                     return Ok(());
                 }
                 tracing::error!(%key, %have, remedy = Class::Data.remedy(), "key quarantined, events go on without it");
+                self.note_quarantine(&key, Class::Data);
                 self.publishing.blocked.insert(key);
-                Counts::add(&counts.errors_total, 1);
+                desk.board().failed("wrong_type");
                 Counts::add(&counts.quarantined_keys, 1);
             }
             None => {
@@ -177,6 +244,8 @@ impl Session<'_> {
             _ => {}
         }
         tracing::warn!("redis was emptied or an older copy was put back, everything is written again");
+        self.emptied_at = Some(Instant::now());
+        self.event_keys.clear();
         Counts::add(&self.engine.desk.board().counts.audit_repairs_total, 1);
         guard::restore(&mut self.extra, ours);
         self.extra.words(Tag::Control, &guard::CURSOR_FIELDS);

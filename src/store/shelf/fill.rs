@@ -156,6 +156,7 @@ impl Shelf {
         }
         self.latencies_at = Some(now);
         self.out.begin(Tag::Latency, 2 + self.latencies.len());
+        self.out.mark(self.latencies.len() as u64);
         self.out.arg("LPUSH");
         self.out.arg("update_latencies");
         for ms in self.latencies.drain(..) {

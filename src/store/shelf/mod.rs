@@ -6,6 +6,9 @@
 mod fill;
 mod left;
 mod outcome;
+mod owned;
+
+pub(in crate::store) use outcome::Replaced;
 
 use super::board::{Board, Counts};
 use super::encode::market::MarketExtra;
@@ -13,6 +16,7 @@ use super::encode::state::{HealthPicture, TextState};
 use super::encode::{Layout, StaleMark};
 use super::guard::Leftovers;
 use super::resp::Commands;
+use super::tag::Tag;
 use crate::domain::picture::{AccountPicture, BreakerPicture, MarketPicture, PositionPicture};
 use crate::domain::position::HoldSide;
 use crate::domain::symbol::SymbolId;
@@ -81,6 +85,8 @@ pub struct Shelf {
     /// Sent, not yet answered.
     pub(in crate::store) outstanding: usize,
     leftovers: Leftovers,
+    /// Fingerprints of the strings that this connection has written.
+    prints: FxHashMap<Tag, u64>,
     samples: VecDeque<(SymbolId, u64, Instant)>,
     sampled_at: Option<Instant>,
     latencies: VecDeque<u32>,
@@ -114,6 +120,7 @@ impl Shelf {
             out: Commands::new(),
             outstanding: 0,
             leftovers: Leftovers::default(),
+            prints: FxHashMap::default(),
             samples: VecDeque::new(),
             sampled_at: None,
             latencies: VecDeque::new(),
@@ -327,6 +334,7 @@ impl Shelf {
     /// Everything known is to be written again: after a reconnect, and when somebody emptied Redis.
     pub(in crate::store) fn republish(&mut self) {
         self.out.clear();
+        self.prints.clear();
         self.samples.clear();
         for i in 0..self.market.len() {
             let symbol = SymbolId(i as u16);

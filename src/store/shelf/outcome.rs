@@ -1,17 +1,47 @@
 //! What Redis' answers change.
 
 use super::{LATENCIES_MAX, Shelf};
+use crate::domain::position::HoldSide;
 use crate::domain::symbol::SymbolId;
 use crate::store::board::Counts;
 use crate::store::encode::PositionFormat;
+use crate::store::encode::market::MIRRORS;
+use crate::store::encode::state::REGIME_MIRRORS;
+use crate::store::resp::fingerprint;
 use crate::store::tag::Tag;
 use std::time::Instant;
+
+/// Whose value a string of ours replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Replaced {
+    Ours,
+    /// Somebody deleted it.
+    Missing,
+    Foreign,
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|w| w == part)
+}
 
 impl Shelf {
     /// Metrics go first when Redis is short of something.
     pub(in crate::store) fn shed(&mut self) {
         Counts::add(&self.board.counts.latencies_shed_total, self.latencies.len() as u64);
         self.latencies.clear();
+    }
+
+    /// A string was replaced: what stood there before, against what this connection had put there.
+    pub(in crate::store) fn replaced(&mut self, tag: Tag, print: u64, before: Option<&[u8]>) -> Replaced {
+        let expected = self.prints.insert(tag, print);
+        match (expected, before) {
+            (Some(expected), Some(bytes)) if fingerprint(bytes) == expected => Replaced::Ours,
+            (Some(_), Some(_)) => Replaced::Foreign,
+            (Some(_), None) => Replaced::Missing,
+            // Of an earlier connection nothing is remembered: documents of ours say themselves whether they are stale.
+            (None, Some(bytes)) if tag.is_document() && !contains(bytes, b"\"stale_reason\"") => Replaced::Foreign,
+            (None, _) => Replaced::Ours,
+        }
     }
 
     /// Redis has confirmed a command.
@@ -32,6 +62,7 @@ impl Shelf {
                 }
                 if matches!(tag, Tag::MarketLean(_)) && answer > 0 {
                     Counts::add(&self.board.counts.audit_repairs_total, 1);
+                    Counts::add(&self.board.counts.audit_mismatch_total, 1);
                     self.market[symbol.index()].sent = None;
                     self.mark_market(symbol);
                 }
@@ -65,7 +96,7 @@ impl Shelf {
             Tag::Account(slot) => self.accounts.iter_mut().skip(slot.into()).take(1).for_each(|k| k.dirty = true),
             Tag::MainAccount => self.accounts.iter_mut().for_each(|k| k.dirty = true),
             Tag::Regime(symbol) => self.regimes[symbol.index()].dirty = true,
-            Tag::RegimeMirrors => self.regimes.iter_mut().take(1).for_each(|k| k.dirty = true),
+            Tag::RegimeMirror(_) => self.regimes.iter_mut().take(1).for_each(|k| k.dirty = true),
             Tag::Text(slot) => self.texts.iter_mut().skip(slot.into()).take(1).for_each(|k| k.dirty = true),
             Tag::Health => self.health.iter_mut().for_each(|k| k.dirty = true),
             _ => return,
@@ -81,7 +112,13 @@ impl Shelf {
             Tag::PrimaryMarket => "market_state".to_owned(),
             Tag::Position(symbol, side) => self.layout.of(symbol).position[side.index()].clone(),
             Tag::CurrentHash if legacy => "current_position:hash".to_owned(),
-            Tag::CurrentHash => "current_position".to_owned(),
+            Tag::CurrentHash | Tag::CurrentJson => "current_position".to_owned(),
+            Tag::SideJson(HoldSide::Long) => "long_trader_position".to_owned(),
+            Tag::SideJson(HoldSide::Short) => "short_trader_position".to_owned(),
+            Tag::Active => "active_position".to_owned(),
+            Tag::Regime(symbol) => self.layout.of(symbol).regime.clone(),
+            Tag::RegimeMirror(i) => (*REGIME_MIRRORS.get(usize::from(i))?).to_owned(),
+            Tag::MarketMirrors => MIRRORS[0].to_owned(),
             Tag::Breaker => "trapline:breaker".to_owned(),
             Tag::MainAccount => "trapline:account".to_owned(),
             Tag::Account(slot) => format!("trapline:account:{}", self.accounts.get(usize::from(slot))?.value.coin),

@@ -23,6 +23,13 @@ pub(super) struct Disk {
 /// How long a file may be held by a process that is ending.
 const HELD_LIMIT: Duration = Duration::from_secs(5);
 
+/// A damaged page may make the database panic: that is the same as an error of its file.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Box<redb::Error>>) -> Result<T, Box<redb::Error>> {
+    // What a panic leaves half done is dropped: every caller opens the file anew after an error.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Box::new(redb::Error::Corrupted("a damaged page".to_owned()))))
+}
+
 /// Whether the file itself is bad, and not the way to it.
 fn is_damaged(error: &redb::Error) -> bool {
     use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
@@ -54,14 +61,14 @@ impl Disk {
         if let Some(folder) = file.parent() {
             let _ = std::fs::create_dir_all(folder);
         }
-        let mut tried = Self::try_open(file, now_ms);
+        let mut tried = guarded(|| Self::try_open(file, now_ms));
         // A daemon that is just ending still holds the file.
         let until = Instant::now() + HELD_LIMIT;
         while matches!(&tried, Err(error) if matches!(**error, redb::Error::DatabaseAlreadyOpen))
             && Instant::now() < until
         {
             std::thread::sleep(Duration::from_millis(20));
-            tried = Self::try_open(file, now_ms);
+            tried = guarded(|| Self::try_open(file, now_ms));
         }
         let error = match tried {
             Ok((disk, found)) => return (Some(disk), found),
@@ -72,7 +79,7 @@ impl Disk {
             return (None, fresh());
         }
         let aside = set_aside(file, now_ms);
-        match Self::try_open(file, now_ms) {
+        match guarded(|| Self::try_open(file, now_ms)) {
             Ok((disk, found)) => (Some(disk), Found { set_aside: aside, ..found }),
             Err(_) => (None, Found { set_aside: aside, ..fresh() }),
         }
@@ -88,6 +95,10 @@ impl Disk {
     /// Opens the file again after a disk error. A file of another spool, e.g. one that could not be opened at the start,
     /// is set aside: its numbers are not ours.
     pub(super) fn reopen(file: &Path, generation: u64) -> Result<(Self, u64), Box<redb::Error>> {
+        guarded(|| Self::open_again(file, generation))
+    }
+
+    fn open_again(file: &Path, generation: u64) -> Result<(Self, u64), Box<redb::Error>> {
         fault_points::io("spool", "open").map_err(redb::Error::Io)?;
         let db = match Database::create(file).map_err(boxed) {
             Err(error) if is_damaged(&error) => {
@@ -168,10 +179,14 @@ impl Disk {
             let first = table.first().map_err(boxed)?.map_or(0, |(seq, _)| seq.value());
             Ok((first, table.stats().map_err(boxed)?.stored_bytes()))
         };
-        read().unwrap_or((0, 0))
+        guarded(read).unwrap_or((0, 0))
     }
 
     pub(super) fn append(&self, records: &[Stored]) -> Result<(), Box<redb::Error>> {
+        guarded(|| self.insert(records))
+    }
+
+    fn insert(&self, records: &[Stored]) -> Result<(), Box<redb::Error>> {
         fault_points::io("spool", "append").map_err(redb::Error::Io)?;
         let mut write = self.db.begin_write().map_err(boxed)?;
         write.set_durability(Durability::Immediate).map_err(boxed)?;
@@ -188,6 +203,10 @@ impl Disk {
     }
 
     pub(super) fn set_generation(&self, generation: u64) -> Result<(), Box<redb::Error>> {
+        guarded(|| self.store_generation(generation))
+    }
+
+    fn store_generation(&self, generation: u64) -> Result<(), Box<redb::Error>> {
         let mut write = self.db.begin_write().map_err(boxed)?;
         write.set_durability(Durability::Immediate).map_err(boxed)?;
         write.open_table(META).map_err(boxed)?.insert("generation", generation).map_err(boxed)?;
@@ -211,11 +230,15 @@ impl Disk {
             }
             Ok(out)
         };
-        read().unwrap_or_default()
+        guarded(read).unwrap_or_default()
     }
 
     /// Removes what is applied and older than `before_ms`, and the oldest beyond `keep_bytes`.
     pub(super) fn trim(&self, applied: u64, before_ms: i64, keep_bytes: u64) -> Result<(), Box<redb::Error>> {
+        guarded(|| self.cut(applied, before_ms, keep_bytes))
+    }
+
+    fn cut(&self, applied: u64, before_ms: i64, keep_bytes: u64) -> Result<(), Box<redb::Error>> {
         let (_, bytes) = self.extent();
         let mut excess = bytes.saturating_sub(keep_bytes);
         let cut = {
@@ -262,7 +285,7 @@ pub fn inspect(file: &Path, mut each: impl FnMut(&Record)) -> Result<SpoolConten
     if !file.exists() {
         return Err(format!("there is no spool at {}", file.display()));
     }
-    let (disk, found) = Disk::try_open(file, 1).map_err(|e| format!("{}: {e}", file.display()))?;
+    let (disk, found) = guarded(|| Disk::try_open(file, 1)).map_err(|e| format!("{}: {e}", file.display()))?;
     let (first, bytes) = disk.extent();
     let mut contents = SpoolContents {
         generation: found.generation,
@@ -275,7 +298,12 @@ pub fn inspect(file: &Path, mut each: impl FnMut(&Record)) -> Result<SpoolConten
     let mut next = first;
     while next <= found.last_seq && next > 0 {
         let rows = disk.read(next, 1_000, 8 * 1024 * 1024);
-        let Some((last, _)) = rows.last() else { break };
+        let Some((last, _)) = rows.last() else {
+            // A damaged page answers nothing; what lies behind it may be well.
+            contents.missing.push(next);
+            next += 1;
+            continue;
+        };
         let after = last + 1;
         for (seq, record) in &rows {
             contents.missing.extend(next..*seq);

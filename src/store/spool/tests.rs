@@ -110,3 +110,46 @@ fn without_a_file_it_works_and_says_that_it_is_volatile() {
     assert_eq!(found.generation, 5);
     assert_eq!(read(&spool, 2, 5), [2, 3]);
 }
+
+/// Whatever happened to the file's bytes, the daemon starts: with what is readable, or with a new file beside the old.
+#[test]
+fn no_damage_keeps_it_from_starting() {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spool.redb");
+    let (disk, _) = disk::Disk::open(&settings(folder.path()), 50);
+    disk.unwrap().append(&(1..=300).map(stored).collect::<Vec<_>>()).unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    let (mut kept, mut set_aside) = (0, 0);
+    for seed in 0..60 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut bytes = whole.clone();
+        if seed % 3 == 0 {
+            bytes.truncate(rng.random_range(0..bytes.len()));
+        } else {
+            for _ in 0..rng.random_range(1..2_000) {
+                let at = rng.random_range(0..bytes.len());
+                bytes[at] = rng.random();
+            }
+        }
+        for old in std::fs::read_dir(folder.path()).unwrap().flatten() {
+            std::fs::remove_file(old.path()).unwrap();
+        }
+        std::fs::write(&file, &bytes).unwrap();
+        let (spool, found) = Spool::open(settings(folder.path()), 60);
+        let last = found.last_seq;
+        match &found.set_aside {
+            Some(aside) => {
+                set_aside += 1;
+                assert_eq!((last, found.generation), (0, 60), "seed {seed}: a new one");
+                assert!(aside.exists(), "seed {seed}: the old one is kept");
+            }
+            None => kept += 1,
+        }
+        // It works: what is told now is safe, in memory if the file refuses on.
+        append(&spool, last + 1..=last + 3);
+        let readable = read(&spool, last + 1, 10);
+        assert_eq!(readable, (last + 1..=last + 3).collect::<Vec<_>>(), "seed {seed}");
+    }
+    assert!(set_aside > 0, "some damage is found: {kept} kept, {set_aside} set aside");
+}

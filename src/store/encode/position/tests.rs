@@ -97,7 +97,7 @@ fn the_old_format_moves_the_hash_aside() {
     assert_eq!(commands[0][1], "current_position:hash");
     assert_eq!(
         (&commands[1][..2], &commands[1][3..]),
-        (&["SET".to_owned(), "current_position".to_owned()][..], &["EX".to_owned(), "3600".to_owned()][..])
+        (&["SET".to_owned(), "current_position".to_owned()][..], &["EX", "3600", "GET"].map(str::to_owned)[..])
     );
     assert_eq!(commands[1][2], commands[2][2]);
     let hash = fields(&commands[0]);

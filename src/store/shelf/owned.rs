@@ -1,0 +1,99 @@
+//! The keys that must be there now, so that a deleted one is missed also where nothing new is written for hours.
+
+use super::Shelf;
+use crate::domain::position::HoldSide;
+use crate::domain::symbol::SymbolId;
+use crate::store::encode::PositionFormat;
+use crate::store::encode::state::TextValue;
+use crate::store::resp::{Commands, Number, fingerprint};
+use crate::store::tag::Tag;
+
+/// Keys of one EXISTS.
+const CHUNK: usize = 128;
+/// More keys than this are looked at in turn, a quarter each time.
+const AT_ONCE: usize = 1_024;
+const TURNS: usize = 4;
+
+impl Shelf {
+    /// Asks how many of our keys are there. Everything that waits must have been encoded before.
+    pub(in crate::store) fn ask_owned(&self, out: &mut Commands, turn: usize) {
+        let keys = self.owned();
+        let all = keys.len() <= AT_ONCE;
+        for (_, chunk) in keys.chunks(CHUNK).enumerate().filter(|(i, _)| all || i % TURNS == turn % TURNS) {
+            out.begin(Tag::Owned, 1 + chunk.len());
+            out.mark(chunk.len() as u64);
+            out.arg("EXISTS");
+            chunk.iter().for_each(|key| out.arg(key));
+        }
+        out.settle();
+    }
+
+    /// Fingerprint of the `last_btc_price` that was encoded last.
+    pub(in crate::store) fn mirror_print(&self) -> Option<u64> {
+        let slot = self.market.first().filter(|s| s.floor_ms.is_none())?;
+        let is_written = !self.primary_dirty && !self.out.blocked().contains(&Tag::MarketMirrors);
+        let picture = slot.picture.as_ref().filter(|_| is_written)?;
+        Some(fingerprint(Number::decimal(picture.price).as_bytes()))
+    }
+
+    fn owned(&self) -> Vec<&str> {
+        let mut keys = Vec::new();
+        let free = |tag: Tag| !self.out.blocked().contains(&tag.key());
+        let mut add = |tag: Tag, key| {
+            if free(tag) {
+                keys.push(key);
+            }
+        };
+        for (i, slot) in self.market.iter().enumerate().filter(|(_, s)| s.sent.is_some()) {
+            let symbol = SymbolId(i as u16);
+            add(Tag::Market(symbol), self.layout.of(symbol).market_state.as_str());
+            if self.layout.is_primary(symbol) && slot.floor_ms.is_none() {
+                add(Tag::PrimaryMarket, "market_state");
+                add(Tag::MarketMirrors, "last_btc_price");
+            }
+        }
+        for (i, sides) in self.position.iter().enumerate() {
+            let symbol = SymbolId(i as u16);
+            let written = |side: HoldSide| {
+                let slot = &sides[side.index()];
+                slot.picture.is_some() && slot.floor_ms.is_none() && !slot.dirty
+            };
+            for side in HoldSide::BOTH.into_iter().filter(|&side| written(side)) {
+                add(Tag::Position(symbol, side), self.layout.of(symbol).position[side.index()].as_str());
+                if self.layout.is_primary(symbol) {
+                    let json = if side == HoldSide::Long { "long_trader_position" } else { "short_trader_position" };
+                    add(Tag::SideJson(side), json);
+                }
+            }
+            if self.layout.is_primary(symbol) && HoldSide::BOTH.into_iter().all(written) && !self.current_dirty {
+                add(Tag::Active, "active_position");
+                if self.layout.settings.position_format == PositionFormat::LegacyJson {
+                    add(Tag::CurrentJson, "current_position");
+                } else {
+                    add(Tag::CurrentHash, "current_position");
+                }
+            }
+        }
+        if self.breaker.as_ref().is_some_and(|k| !k.dirty) {
+            add(Tag::Breaker, "trapline:breaker");
+        }
+        if self.health.as_ref().is_some_and(|k| !k.dirty) {
+            add(Tag::Health, "trapline:health");
+        }
+        for (i, _) in self.regimes.iter().enumerate().filter(|(_, k)| k.value.is_some() && !k.dirty) {
+            let symbol = SymbolId(i as u16);
+            add(Tag::Regime(symbol), self.layout.of(symbol).regime.as_str());
+        }
+        for (slot, kept) in self.texts.iter().enumerate().filter(|(_, k)| !k.dirty && k.value.row.expiry_s.is_none()) {
+            let is_there = match &kept.value.value {
+                TextValue::Whole(_) => true,
+                TextValue::Fields(fields) => !fields.is_empty(),
+                TextValue::Items(items) => !items.is_empty(),
+            };
+            if is_there {
+                add(Tag::Text(slot as u16), kept.value.name.as_str());
+            }
+        }
+        keys
+    }
+}

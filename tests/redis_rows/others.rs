@@ -1,0 +1,189 @@
+//! Other programs and people at the same Redis: R17, R18, R19, and who else writes our keys.
+
+use crate::scene::{BTC, ETH, STRINGS, Scene, figures, more, ms, options};
+use crate::server::skip;
+use crate::support::{Daemon, Options, wait_for};
+use redis::Commands;
+use std::time::{Duration, Instant};
+
+/// The audit's period, and what a busy machine adds.
+const AUDIT_LIMIT_MS: f64 = 5_000.0 + 5_000.0;
+
+#[test]
+fn r17_what_others_delete_is_written_again() {
+    if skip() {
+        return;
+    }
+    let mut scene = Scene::ready();
+    scene.trade(20);
+    scene.events_are_whole();
+    // The market stands still, so that nothing but the audit can find out.
+    scene.exchange.venue.pause();
+    let mut f = figures("R17", "FLUSHALL, and DEL of one key after the other, by another client", 0);
+    let before = scene.count("cursor_rewind_events_total");
+    let flushed = Instant::now();
+    scene.server.run(&["FLUSHALL"]);
+    scene.wait_all();
+    let flush_ms = ms(flushed);
+    f.recovery_ms.push(flush_ms);
+    scene.events_are_whole();
+    f.injected += 1;
+    wait_for("events are sent again", || match scene.count("cursor_rewind_events_total") {
+        n if n >= before + 20 => Ok(()),
+        n => Err(n.to_string()),
+    });
+    let mismatches = scene.metric("trapline_audit_mismatch_total");
+    for key in ["trapline:ETHUSDT:position:long", "current_position", "trapline:BTCUSDT:market_state"]
+        .into_iter()
+        .chain(STRINGS)
+    {
+        let deleted = Instant::now();
+        assert_eq!(scene.server.run(&["DEL", key]), redis::Value::Int(1), "{key} was there");
+        wait_for(key, || match scene.server.run(&["EXISTS", key]) {
+            redis::Value::Int(1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        f.recovery_ms.push(ms(deleted));
+        f.injected += 1;
+    }
+    let slowest = f.recovery_ms.iter().copied().fold(0.0, f64::max);
+    assert!(slowest < AUDIT_LIMIT_MS, "within the audit's period: {:?}", f.recovery_ms);
+    scene.wait_metric("trapline_audit_mismatch_total", mismatches + 7.0);
+    f.more = more([("flushall_all_state_ms", flush_ms)]);
+    // Events whose cursor is still there are not sent again: it is told.
+    scene.server.run(&["DEL", "trader:trades:scalper"]);
+    scene.wait_alert("events_deleted");
+    f.injected += 1;
+    f.detected = f.injected;
+    scene.exchange.venue.resume();
+    scene.trade(5);
+    scene.check(f);
+}
+
+#[test]
+fn r18_a_lost_script_cache_is_not_noticed_by_anybody() {
+    if skip() {
+        return;
+    }
+    let mut scene = Scene::ready();
+    let mut f = figures("R18", "SCRIPT FLUSH by another client, ten times between events", 10);
+    let connects = scene.count("connects_total");
+    for _ in 0..f.injected {
+        scene.trade(1);
+        scene.events_are_whole();
+        scene.server.run(&["SCRIPT", "FLUSH"]);
+        let flushed = Instant::now();
+        scene.trade(1);
+        scene.events_are_whole();
+        f.recovery_ms.push(ms(flushed));
+    }
+    scene.wait_metric("trapline_redis_errors_total{code=\"noscript\"}", 1.0);
+    assert_eq!(scene.count("connects_total"), connects, "on the same connection");
+    scene.check(f);
+}
+
+fn second(scene: &Scene, line: &str) -> Daemon {
+    let options = options(&[("redis", line)]);
+    Daemon::start(scene.exchange.venue.addr().port(), &scene.server.url(), &options)
+}
+
+#[test]
+fn r19_of_two_daemons_one_writes() {
+    if skip() {
+        return;
+    }
+    let mut scene = Scene::ready();
+    scene.trade(5);
+    scene.events_are_whole();
+    let mut f = figures("R19", "A second daemon with the same keys: it takes over, or waits", 2);
+    // The polite one waits for as long as the other writes.
+    let mut polite = second(&scene, "second_daemon = \"wait\"");
+    wait_for("it waits", || match polite.statusz()["redis"]["link"].as_str() {
+        Some("refused") => Ok(()),
+        other => Err(format!("{other:?}; {}", polite.log())),
+    });
+    wait_for("and says for whom", || {
+        if polite.log().contains("waiting for it to end") { Ok(()) } else { Err(polite.log()) }
+    });
+    scene.goes_on(BTC);
+    assert_eq!(scene.link(), "up");
+    assert_eq!(polite.stop(), 0, "log:\n{}", polite.log());
+
+    let taken = Instant::now();
+    let newer = second(&scene, "second_daemon = \"take-over\"");
+    let code = wait_for("the first ends", || match scene.daemon.child.try_wait() {
+        Ok(Some(status)) => Ok(status.code()),
+        other => Err(format!("{other:?}")),
+    });
+    f.detection_ms.push(ms(taken));
+    assert_eq!(code, Some(75), "log:\n{}", scene.daemon.log());
+    assert!(scene.daemon.log().contains("fenced by a newer daemon"), "log:\n{}", scene.daemon.log());
+    let text = crate::support::http_get(newer.status_port, "/metrics").1;
+    assert!(text.contains("trapline_fenced_total 0"), "the newer one was not fenced");
+    newer.wait_ready();
+    let before = scene.seq(BTC);
+    // The fenced one is started again: polite this time, it takes over when the other has gone.
+    scene.daemon.start_again(&Options::default());
+    drop(newer);
+    let (_, all) = scene.recovered(taken, before.min(0));
+    f.recovery_ms.push(all);
+    scene.goes_on(ETH);
+    f.escalated = 1;
+    scene.check(f);
+}
+
+#[test]
+fn another_programs_value_is_noticed_and_kept_aside() {
+    if skip() {
+        return;
+    }
+    let more = [("redis", "position_key_format = \"legacy-json\""), ("redis", "migrate = true")];
+    let server = crate::server::Server::start(&[]);
+    // Left by an older system: the same type, not our words.
+    server.run(&["SET", "current_position", "{\"has_position\":true,\"size\":1}"]);
+    let url = server.url();
+    let scene = Scene::at(server, &url, &options(&more));
+    scene.daemon.wait_ready();
+    let aside = || -> Vec<String> {
+        let mut eyes = scene.server.eyes();
+        let names: Vec<String> = eyes.keys("legacy:current_position:*").expect("keys");
+        names.iter().filter_map(|name| eyes.get(name).ok()).collect()
+    };
+    wait_for("the old value is kept", || match aside().as_slice() {
+        [one] if one == "{\"has_position\":true,\"size\":1}" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    scene.wait_alert("foreign_writer");
+    scene.wait_metric("trapline_foreign_writes_total", 1.0);
+    let mut f =
+        figures("foreign-writer", "Another program SETs current_position (legacy-json) while the daemon runs", 1);
+    let foreign = Instant::now();
+    let before = scene.metric("trapline_foreign_writes_total");
+    scene.server.run(&["SET", "current_position", "{\"has_position\":true,\"size\":99}"]);
+    scene.wait_metric("trapline_foreign_writes_total", before + 1.0);
+    f.detection_ms.push(ms(foreign));
+    let text: String = scene.server.eyes().get("current_position").expect("there");
+    assert!(text.contains("\"stale_reason\"") && !text.contains("99"), "the true value stands again: {text}");
+    f.recovery_ms.push(ms(foreign));
+    scene.log_says(&["foreign writer", "current_position"]);
+    // A foreign type is never replaced either.
+    scene.server.run(&["DEL", "active_position"]);
+    scene.server.run(&["LPUSH", "active_position", "x"]);
+    wait_for("put aside", || match scene.server.run(&["KEYS", "legacy:active_position:*"]) {
+        redis::Value::Array(found) if found.len() == 1 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    // A price feed that somebody forgot to stop.
+    let before = scene.metric("trapline_foreign_writes_total");
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until && scene.metric("trapline_foreign_writes_total") <= before {
+        scene.exchange.venue.pause();
+        std::thread::sleep(Duration::from_millis(100));
+        scene.server.run(&["SET", "last_btc_price", "1"]);
+        std::thread::sleep(Duration::from_millis(1_500));
+        scene.exchange.venue.resume();
+    }
+    assert!(scene.metric("trapline_foreign_writes_total") > before, "a foreign price is noticed");
+    f.survived = 1;
+    f.publish();
+}
