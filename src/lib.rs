@@ -9,6 +9,7 @@
 //! * [`actors`]: one room a file: messages, state, handler, card.
 //! * [`topology`]: the whole daemon on one screen.
 //! * [`venue`]: the built-in exchange, a product of its own that speaks the real protocol.
+//! * [`upkeep`]: acts on a Redis that already holds data: backup, removal of simulations, migration, protection.
 //! * [`cli`]: the command line; [`config`]: every setting, once; [`fault_points`]: what tests break, in debug builds.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -36,6 +37,7 @@ pub mod supervise;
 pub mod tape;
 pub mod telemetry;
 pub mod topology;
+pub mod upkeep;
 pub mod venue;
 
 /// The examples of STYLE.md compile and pass.

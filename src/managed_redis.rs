@@ -34,6 +34,8 @@ pub struct ManagedRedisSettings {
     pub leash: Option<PathBuf>,
     /// More arguments for redis-server.
     pub args: Vec<String>,
+    /// Longest wait for the first answer; `None`: ten seconds, enough for an empty one.
+    pub ready_limit: Option<Duration>,
 }
 
 /// Why there is no Redis of our own, and what to do about it.
@@ -50,8 +52,8 @@ pub enum ManagedRedisError {
     Start { binary: PathBuf, error: io::Error },
     #[error("redis-server ended before it was ready; its log is {log}:\n{tail}")]
     Ended { log: PathBuf, tail: String },
-    #[error("redis-server was not ready within {} s; its log is {log}", READY_LIMIT.as_secs())]
-    NotReady { log: PathBuf },
+    #[error("redis-server was not ready within {} s; its log is {log}", limit.as_secs())]
+    NotReady { log: PathBuf, limit: Duration },
 }
 
 /// A running child; killed on drop.
@@ -145,12 +147,12 @@ impl ManagedRedis {
             .spawn()
             .map_err(|error| ManagedRedisError::Start { binary: binary.clone(), error })?;
         let mut managed = Self { child, socket, port, binary, _short: short };
-        managed.wait_ready(&log)?;
+        managed.wait_ready(&log, settings.ready_limit.unwrap_or(READY_LIMIT))?;
         Ok(managed)
     }
 
-    fn wait_ready(&mut self, log: &Path) -> Result<(), ManagedRedisError> {
-        let until = Instant::now() + READY_LIMIT;
+    fn wait_ready(&mut self, log: &Path, limit: Duration) -> Result<(), ManagedRedisError> {
+        let until = Instant::now() + limit;
         while Instant::now() < until {
             if ping(&self.socket) {
                 return Ok(());
@@ -163,7 +165,7 @@ impl ManagedRedis {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Err(ManagedRedisError::NotReady { log: log.to_owned() })
+        Err(ManagedRedisError::NotReady { log: log.to_owned(), limit })
     }
 
     pub fn socket(&self) -> &Path {

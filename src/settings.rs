@@ -168,14 +168,23 @@ impl Settings {
     }
 }
 
-fn redis_settings(config: &Config, seed: u64) -> Result<EngineSettings, Stop> {
+/// Where Redis is and how to log in; for the writer and for tools.
+///
+/// # Errors
+/// The URL is none; exit code 78.
+pub fn redis_target(config: &Config) -> Result<Target, Stop> {
     let redis = &config.redis;
-    let target = Target::parse(&redis.url)
+    Ok(Target::parse(&redis.url)
         .map_err(|e| Stop::new(Exit::Config, format!("url in [redis]: {e}")))?
         .with_password(config.secrets.redis_password.clone())
         .with_password_file(redis.password_file.clone())
         .with_ca_file(redis.ca_file.clone())
-        .with_sentinels(Some(Sentinels::new(redis.sentinels.iter().map(String::as_str), &redis.sentinel_master)));
+        .with_sentinels(Some(Sentinels::new(redis.sentinels.iter().map(String::as_str), &redis.sentinel_master))))
+}
+
+fn redis_settings(config: &Config, seed: u64) -> Result<EngineSettings, Stop> {
+    let redis = &config.redis;
+    let target = redis_target(config)?;
     Ok(EngineSettings {
         instance: redis.instance.clone(),
         connect_limit: ms(redis.connect_timeout_ms),

@@ -248,6 +248,18 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "src/upkeep/",
+        &[
+            "actix",
+            "crate::exchange",
+            "crate::actors",
+            "crate::topology",
+            "crate::venue",
+            "crate::cli",
+            "crate::config",
+        ],
+    ),
+    (
         "src/config/",
         &["crate::exchange", "crate::store", "crate::actors", "crate::topology", "crate::venue", "crate::cli"],
     ),

@@ -6,6 +6,9 @@ use crate::store::keys;
 use std::io::{ErrorKind, Write};
 
 pub(super) fn run(args: &KeysArgs) -> Result<Exit, Stop> {
+    if args.live.live {
+        return super::keys_live::run(args, &args.redis);
+    }
     let text = if args.json { keys::render_json() } else { keys::render_table() };
     match writeln!(std::io::stdout().lock(), "{}", text.trim_end()) {
         // `trapline keys | head` is no error.

@@ -7,6 +7,7 @@ mod exchange;
 mod validate;
 
 mod keys;
+mod keys_live;
 mod logging;
 mod quarantine;
 mod reload;
@@ -15,6 +16,7 @@ pub mod replay;
 mod restarts;
 mod run;
 mod status_cmd;
+mod upkeep;
 mod why;
 
 use crate::error::{Exit, Stop};
@@ -47,8 +49,20 @@ enum Command {
     Exchange(Box<ExchangeArgs>),
     /// Play recorded tapes through the trap detectors, offline, as fast as it goes
     Replay(ReplayArgs),
-    /// Print the Redis contract: every key, its type, bound, expiry, writer and readers
+    /// Print the Redis contract: every key, its type, bound, expiry, writer and readers; --live: what is there
     Keys(KeysArgs),
+    /// Print what changes in one key now, without the cost of MONITOR
+    Tap(upkeep::tap::TapArgs),
+    /// Save the data, copy them to a dated folder, and prove the copy by loading it
+    Backup(upkeep::backup::BackupArgs),
+    /// Remove what simulations left in Redis (a plan, until --apply)
+    CleanSimulation(upkeep::clean::CleanArgs),
+    /// Put keys of a foreign type aside, so that trapline can write its own (a plan, until --apply)
+    Migrate(upkeep::migrate::MigrateArgs),
+    /// Settings of the server that keep data from vanishing (a table, until --apply)
+    Protect(upkeep::protect::ProtectArgs),
+    /// Events on disk: list, verify, export
+    Spool(upkeep::spool::SpoolArgs),
     /// Show the live tree of a running daemon: state, uptime, restarts, mailboxes
     Status(status_cmd::StatusArgs),
     /// Restart, suspend or resume one room of a running daemon
@@ -204,10 +218,15 @@ pub struct ReplayArgs {
 
 /// Arguments of `trapline keys`.
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = keys_live::TEACH)]
 pub struct KeysArgs {
     /// For programs
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub live: keys_live::LiveArgs,
+    #[command(flatten)]
+    pub redis: upkeep::RedisArgs,
 }
 
 /// Arguments of `trapline validate`.
@@ -250,6 +269,12 @@ pub fn main() -> ExitCode {
         Command::Leash(args) => Err(leash(args)),
         Command::Replay(args) => replay_command(&args),
         Command::Keys(args) => keys::run(&args),
+        Command::Tap(args) => upkeep::tap::run(&args),
+        Command::Backup(args) => upkeep::backup::run(&args),
+        Command::CleanSimulation(args) => upkeep::clean::run(&args),
+        Command::Migrate(args) => upkeep::migrate::run(&args),
+        Command::Protect(args) => upkeep::protect::run(&args),
+        Command::Spool(args) => upkeep::spool::run(&args),
         Command::Status(args) => status_cmd::run(&args),
         Command::Ctl(args) => ctl::run(&args),
         Command::Restarts(args) => restarts::run(&args),

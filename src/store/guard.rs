@@ -105,11 +105,14 @@ fn allowed(what: &'static str, answer: Result<Value, LinkError>) -> Result<Value
     }
 }
 
+/// Every writer's connection has a name that begins so.
+pub const WRITER_PREFIX: &str = "trapline-writer-";
+
 /// The name that all connections of an instance carry. Redis takes no blanks in it.
 pub fn client_name(instance: &str) -> String {
     let safe: String =
         instance.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
-    format!("trapline-writer-{safe}")
+    format!("{WRITER_PREFIX}{safe}")
 }
 
 /// Ids of the other connections of this name.

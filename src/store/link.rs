@@ -88,6 +88,11 @@ impl Target {
         }
     }
 
+    /// Number of the database.
+    pub fn db(&self) -> i64 {
+        self.db
+    }
+
     /// A password from elsewhere than the URL; `None` changes nothing.
     #[must_use]
     pub fn with_password(mut self, password: Option<SecretString>) -> Self {
@@ -367,6 +372,11 @@ impl Link {
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
         }
+    }
+
+    /// What has arrived and is no reply: after `SYNC` the stream is a file.
+    pub fn take_raw(&mut self) -> BytesMut {
+        self.inbox.split()
     }
 
     /// The next reply that has arrived completely.

@@ -43,6 +43,7 @@ pub(super) fn run(args: DemoArgs) -> Result<Exit, Stop> {
         folder: state.join("redis"),
         leash: std::env::current_exe().ok(),
         args: Vec::new(),
+        ready_limit: None,
     })?;
     let redis = child.server()?;
     let market = DemoMarket::start(&args, KEY)?;

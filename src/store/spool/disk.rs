@@ -274,11 +274,13 @@ pub struct SpoolContents {
     pub first: u64,
     pub last: u64,
     pub bytes: u64,
-    /// Numbers that are missing between first and last: must be empty.
+    /// Numbers that are missing between first and last, the first thousand of them: must be empty.
     pub missing: Vec<u64>,
     /// Numbers whose bytes no known version wrote: must be empty.
     pub unreadable: Vec<u64>,
 }
+
+const MISSING_MAX: usize = 1_000;
 
 /// Reads a whole spool file and hands each record to `each`.
 pub fn inspect(file: &Path, mut each: impl FnMut(&Record)) -> Result<SpoolContents, String> {
@@ -300,13 +302,16 @@ pub fn inspect(file: &Path, mut each: impl FnMut(&Record)) -> Result<SpoolConten
         let rows = disk.read(next, 1_000, 8 * 1024 * 1024);
         let Some((last, _)) = rows.last() else {
             // A damaged page answers nothing; what lies behind it may be well.
-            contents.missing.push(next);
+            if contents.missing.len() < MISSING_MAX {
+                contents.missing.push(next);
+            }
             next += 1;
             continue;
         };
         let after = last + 1;
         for (seq, record) in &rows {
-            contents.missing.extend(next..*seq);
+            let room = MISSING_MAX.saturating_sub(contents.missing.len());
+            contents.missing.extend((next..*seq).take(room));
             next = seq + 1;
             match Record::from_bytes(record) {
                 Some(record) => each(&record),

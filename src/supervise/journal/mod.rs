@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-pub(crate) use file::numbered;
+pub(crate) use file::{LineFile, numbered};
 pub use reader::{JournalEntry, JournalText, read_journal};
 pub use record::{CrashReport, RecentMessage, Record};
 

@@ -95,7 +95,7 @@ fn a_storm_of_one_fingerprint_is_counted_not_written() {
 #[test]
 fn files_rotate_by_size_and_are_read_in_order() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut file = file::LineFile::new(dir.path().join(JOURNAL_FILE), 400, KEEP);
+    let mut file = LineFile::new(dir.path().join(JOURNAL_FILE), 400, KEEP);
     for jseq in 1..=12_u64 {
         let line =
             format!("{{\"jseq\":{jseq},\"at_ms\":1,\"boot\":\"b\",\"event\":\"ready\",\"pad\":\"{:60}\"}}\n", "");
