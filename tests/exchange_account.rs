@@ -65,23 +65,31 @@ fn truth(world: &World, symbol: &str, side: HoldSide) -> Facts {
     }
 }
 
-fn shown(world: &World, symbol: &str, side: HoldSide) -> Facts {
+/// What Redis says, and when the exchange last proved it, ms.
+fn shown(world: &World, symbol: &str, side: HoldSide) -> (Facts, i64) {
     let hash = world.redis.hash(&format!("trapline:{symbol}:position:{}", side.label()));
     let text = |name: &str| hash.get(name).map_or("", String::as_str);
     let number = |name: &str| text(name).parse().unwrap_or(Decimal::NEGATIVE_ONE);
-    facts(
+    let facts = facts(
         text("has_position") == "1",
         ["size", "entry_price", "leverage"].map(number),
         [text("margin_mode"), text("hold_mode")],
-    )
+    );
+    (facts, text("timestamp").parse().unwrap_or(0))
 }
 
-/// The first difference between what is true and what Redis says.
-fn differs(world: &World) -> Option<String> {
+/// The first difference between what is true and what Redis says, or the first picture that the exchange last proved
+/// before `since_ms`: what was true once and is so again by chance is not what the exchange says now.
+fn differs(world: &World, since_ms: i64) -> Option<String> {
     let sides = SYMBOLS.iter().flat_map(|symbol| HoldSide::BOTH.map(|side| (symbol, side)));
     sides.into_iter().find_map(|(symbol, side)| {
-        let (truth, shown) = (truth(world, symbol, side), shown(world, symbol, side));
-        (truth != shown).then(|| format!("{symbol} {}: true {truth:?}, shown {shown:?}", side.label()))
+        let (truth, (shown, proved_ms)) = (truth(world, symbol, side), shown(world, symbol, side));
+        let name = side.label();
+        match truth == shown {
+            false => Some(format!("{symbol} {name}: true {truth:?}, shown {shown:?}")),
+            true if proved_ms < since_ms => Some(format!("{symbol} {name}: proved at {proved_ms}, before {since_ms}")),
+            true => None,
+        }
     })
 }
 
@@ -93,13 +101,13 @@ fn check(world: &World, round: u32, story: &[String]) {
         "the market stands still",
         || if world.exchange.venue.stands_still() { Ok(()) } else { Err(String::new()) },
     );
-    let begun = Instant::now();
-    wait_for(&format!("check {round} after {story:?}"), || differs(world).map_or(Ok(()), Err));
+    let (begun, still_ms) = (Instant::now(), trapline::clock::Clock::system().now_ms());
+    wait_for(&format!("check {round} after {story:?}"), || differs(world, still_ms).map_or(Ok(()), Err));
     let equal_after = begun.elapsed();
     // And stays so: nothing true is taken back.
     let rest = Instant::now();
     while rest.elapsed() < Duration::from_millis(400) {
-        if let Some(difference) = differs(world) {
+        if let Some(difference) = differs(world, still_ms) {
             panic!("check {round} after {story:?}: was equal, and then {difference}");
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -121,7 +129,13 @@ fn follow(generation: &'static str, seed: u64, length: Duration) {
         limits: Limits { day: Duration::from_secs(13), ..Limits::default().scaled(60.0) },
         ..Exchange::config()
     };
-    let options = Options { symbols: SYMBOLS.map(str::to_owned).to_vec(), generation, ..Options::default() };
+    let options = Options {
+        symbols: SYMBOLS.map(str::to_owned).to_vec(),
+        generation,
+        // A check waits for a proof of every side.
+        more: vec![("reconcile", "every_ms = 1000".to_owned())],
+        ..Options::default()
+    };
     let world = World::start(venue, &options);
     world.daemon.wait_ready();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::card::Card;
 use super::fence::Fence;
 use super::journal::RecentMessage;
+use super::judge::{Judgement, Signs, judge};
 use super::mailbox::{Control, Mailbox};
 use super::message::{Envelope, Message};
 use super::outgoing::{Target, deliver_parked};
@@ -202,39 +203,35 @@ impl<M: Message> Cell for Mailbox<M> {
         if slot.owner == 0 {
             return None;
         }
-        let deadline = self.card.deadline;
-        let since = |from: Instant| now.saturating_duration_since(from.max(amnesty_from));
-        let beat = since(self.at(self.beat_us.load(Ordering::Relaxed)));
         let silent_limit = self.progress_limit_us.load(Ordering::Acquire);
-        let silent = since(self.at(self.progress_us.load(Ordering::Relaxed)));
-        let busy = if slot.busy.is_idle() { Duration::ZERO } else { since(slot.busy_since) };
-        // A thread that was given up because of another room on it counts as standing still, too.
-        let starved = beat > deadline + beat_interval(deadline) || slot.fence.is_raised();
-        if busy > deadline || starved || (silent_limit > 0 && silent > Duration::from_micros(silent_limit)) {
-            let longest = if busy > deadline {
-                busy
-            } else if starved {
-                beat
-            } else {
-                silent
-            };
-            let ms = u64::try_from(longest.as_millis());
-            let cause = DeathCause::Hang { ms: ms.unwrap_or(u64::MAX) };
-            let tid = slot.tid.clone();
-            slot.fence.raise();
-            let mut obituary = self.obituary(&mut slot, cause, PanicNote::default(), now);
-            drop(slot);
-            obituary.thread_state = tid.map(|tid| super::crash::thread_state(&tid));
-            self.set_wake(None);
-            return Some(Verdict::Hung(Box::new(obituary)));
+        let spoke = self.at(self.progress_us.load(Ordering::Relaxed));
+        let signs = Signs {
+            busy_since: (!slot.busy.is_idle()).then_some(slot.busy_since),
+            beat: self.at(self.beat_us.load(Ordering::Relaxed)),
+            spoke: (silent_limit > 0).then(|| (spoke, Duration::from_micros(silent_limit))),
+            given_up: slot.fence.is_raised(),
+            warned: slot.warned,
+        };
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        match judge(&signs, self.card.deadline, now, amnesty_from) {
+            Judgement::Fine => None,
+            Judgement::Slow(busy) => {
+                slot.warned = true;
+                let (seq, kind) = slot.busy.describe();
+                let busy_ms = millis(busy);
+                Some(Verdict::Slow { epoch: slot.owner, busy_ms, kind: kind.unwrap_or(""), seq: seq.unwrap_or(0) })
+            }
+            Judgement::Hung(since) => {
+                let tid = slot.tid.clone();
+                slot.fence.raise();
+                let cause = DeathCause::Hang { ms: millis(since) };
+                let mut obituary = self.obituary(&mut slot, cause, PanicNote::default(), now);
+                drop(slot);
+                obituary.thread_state = tid.map(|tid| super::crash::thread_state(&tid));
+                self.set_wake(None);
+                Some(Verdict::Hung(Box::new(obituary)))
+            }
         }
-        if busy > deadline / 4 && !slot.warned {
-            slot.warned = true;
-            let (seq, kind) = slot.busy.describe();
-            let busy_ms = u64::try_from(busy.as_millis()).unwrap_or(u64::MAX);
-            return Some(Verdict::Slow { epoch: slot.owner, busy_ms, kind: kind.unwrap_or(""), seq: seq.unwrap_or(0) });
-        }
-        None
     }
 
     fn settle(&self, fate: Fate, cause: &DeathCause) {
@@ -351,7 +348,7 @@ impl<M: Message> Cell for Mailbox<M> {
 
     fn set_suspended(&self, suspended: bool) {
         self.suspended.store(suspended, Ordering::Release);
-        self.poke();
+        self.look_again();
     }
 
     fn poison_next(&self) {
@@ -380,45 +377,5 @@ impl<M: Message> Cell for Mailbox<M> {
 
     fn readmit(&self, envelope: Arc<dyn Any + Send + Sync>) -> Result<(), Arc<dyn Any + Send + Sync>> {
         Target::deliver(self, envelope)
-    }
-}
-
-/// How often an arbiter beats: often enough that a blocked one is found within the deadline and a half.
-pub(crate) fn beat_interval(deadline: Duration) -> Duration {
-    (deadline / 4).clamp(Duration::from_millis(5), Duration::from_millis(500))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::supervise::testing::Number;
-
-    #[test]
-    fn the_watchdogs_own_lateness_is_nobodys_hang() {
-        let card = Card { deadline: Duration::from_secs(1), ..Card::new("a", "test") };
-        let mailbox = Mailbox::<Number>::new(&card);
-        Cell::begin(&*mailbox, 1, Fence::default());
-        let now = Instant::now();
-        let late = now + Duration::from_secs(3);
-        assert!(mailbox.check(now, now).is_none(), "in time");
-        assert!(mailbox.check(late, late).is_none(), "the watchdog itself was away");
-        assert!(matches!(mailbox.check(now + Duration::from_millis(300), now), Some(Verdict::Slow { .. })), "warned");
-        assert!(mailbox.check(now + Duration::from_millis(400), now).is_none(), "warned once");
-        assert!(matches!(mailbox.check(late, now), Some(Verdict::Hung(_))));
-        assert!(mailbox.check(late, now).is_none(), "revoked once");
-    }
-
-    #[test]
-    fn a_shell_that_goes_to_rest_sees_what_came_just_before() {
-        use crate::supervise::waiters::Wake;
-        let mailbox = Mailbox::<Number>::new(&Card::new("a", "test"));
-        assert!(!mailbox.rest(true), "nothing came");
-        mailbox.set_wake(None);
-        assert!(matches!(mailbox.offer(mailbox.envelope(Number(1))), crate::supervise::mailbox::Offered::Taken));
-        assert!(!mailbox.rest(false), "data does not count while the gate is closed");
-        assert!(mailbox.rest(true), "a message between the last look and the rest");
-        Wake::wake(&*mailbox);
-        assert!(mailbox.rest(false), "space for a parked message between the last look and the rest");
-        assert!(mailbox.control(Control::Stop) && mailbox.rest(false), "an order");
     }
 }

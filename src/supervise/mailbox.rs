@@ -6,12 +6,9 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-
-use actix::prelude::Recipient;
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::bell::Bell;
 use super::card::{Card, Overflow};
@@ -20,6 +17,8 @@ use super::message::{Envelope, Message};
 use super::outgoing::{Outgoing, Target, deliver_outbox, deliver_parked};
 use super::queue::{Pushed, Queue, lock};
 use super::slot::{Busy, Pending, Recovery, Slot};
+use super::sync::channel::{Receiver, Sender, bounded};
+use super::sync::{AtomicBool, Mutex, Recipient};
 use super::waiters::{Waiters, Wake};
 
 /// Operators' orders that wait at most; more are refused.
@@ -77,7 +76,7 @@ pub(crate) struct Mailbox<M> {
     /// Copy of the slot's owner, to be read without its lock.
     pub(crate) owner: AtomicU64,
     bell: Bell,
-    /// A full target has space again since the last look.
+    /// What kept data waiting may be over since the last look: a full target, or a suspension.
     space: AtomicBool,
     wake: Mutex<Option<Recipient<Poke>>>,
     waiters: Waiters,
@@ -204,6 +203,13 @@ impl<M: Message> Mailbox<M> {
         if self.bell.ring() {
             self.send_poke();
         }
+    }
+
+    /// What kept the shell from its data is gone: also one that goes to rest just now looks again.
+    pub(crate) fn look_again(&self) {
+        // Before the poke: a shell that rests with its way blocked looks at this after its flag went down.
+        self.space.store(true, Ordering::SeqCst);
+        self.poke();
     }
 
     /// Wakes whoever owns the room now, whatever the bell says.
@@ -363,11 +369,10 @@ impl<M: Message> Mailbox<M> {
 
 impl<M: Message> Wake for Mailbox<M> {
     fn wake(&self) {
-        // Before the poke: a shell that goes to rest with a parked message looks at this after its flag went down.
-        self.space.store(true, Ordering::SeqCst);
         if lock(&self.wake).is_some() {
-            return self.poke();
+            return self.look_again();
         }
+        self.space.store(true, Ordering::SeqCst);
         // No incarnation, as in a backoff: what it left behind goes out all the same.
         let weak = self.weak();
         deliver_parked(&mut lock(&self.slot).parked, &weak);

@@ -10,19 +10,28 @@ pub mod answers;
 mod bell;
 mod card;
 mod cell;
+#[cfg(test)]
+mod cell_tests;
 mod crash;
 mod cx;
 mod fence;
 mod incarnation;
 pub mod journal;
+mod judge;
+#[cfg(test)]
+mod judge_tests;
 mod mailbox;
 mod message;
+#[cfg(test)]
+mod model;
 mod outgoing;
 mod panic_hook;
 mod policy;
 mod port;
 mod quarantine;
 mod queue;
+#[cfg(test)]
+mod queue_tests;
 mod room;
 mod running;
 mod shared;
@@ -30,6 +39,7 @@ mod shell;
 mod slot;
 mod status;
 mod supervisor;
+mod sync;
 #[cfg(test)]
 mod testing;
 mod tree;

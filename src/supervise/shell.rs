@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 
-use super::cell::{Obituary, beat_interval};
+use super::cell::Obituary;
 use super::cx::Cx;
 use super::fence::Fence;
 use super::incarnation::Incarnation;
 use super::journal::Record;
+use super::judge::beat_interval;
 use super::mailbox::{Control, Mailbox, Next, Poke, Turn};
 use super::message::Message as _;
 use super::panic_hook::{PanicNote, catch};

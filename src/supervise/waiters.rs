@@ -1,10 +1,11 @@
 //! Who waits for space in a mailbox.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, Weak};
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use super::queue::lock;
+use super::sync::{AtomicUsize, Mutex};
 
 /// A room that can be told that there is something to do.
 pub(crate) trait Wake: Send + Sync {

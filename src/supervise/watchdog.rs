@@ -8,6 +8,7 @@ use actix::prelude::Recipient;
 
 use super::cell::{Cell, Verdict};
 use super::journal::Record;
+use super::judge::Amnesty;
 use super::shared::Shared;
 use super::supervisor::Died;
 use crate::error::Exit;
@@ -31,18 +32,12 @@ pub(crate) fn start(shared: Arc<Shared>, died: Recipient<Died>, limits: Limits) 
 }
 
 fn watch(shared: &Shared, died: &Recipient<Died>, limits: Limits, tick: Duration) {
-    let mut last = Instant::now();
-    let mut amnesty_from = last;
+    let mut amnesty = Amnesty::new(tick, Instant::now());
     let mut episodes: Vec<Episode> = shared.children.iter().map(|_| Episode::default()).collect();
     while !shared.over.load(Ordering::SeqCst) {
         std::thread::sleep(tick);
         let now = Instant::now();
-        let late = now.saturating_duration_since(last).saturating_sub(tick);
-        last = now;
-        // Late itself, so the whole process may have stood still: a stopped process or a starved machine is not a
-        // hang of every room.
-        if late > (tick * 4).max(Duration::from_millis(50)) {
-            amnesty_from = now;
+        if let Some(late) = amnesty.woke(now) {
             let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
             shared.journal.record(Record::Amnesty { late_ms });
         }
@@ -51,7 +46,7 @@ fn watch(shared: &Shared, died: &Recipient<Died>, limits: Limits, tick: Duration
             if let Some(episode) = episodes.get_mut(room) {
                 episode.follow(&*child.cell, now, shared);
             }
-            match child.cell.check(now, amnesty_from) {
+            match child.cell.check(now, amnesty.from) {
                 None => {}
                 Some(Verdict::Slow { epoch, busy_ms, kind, seq }) => {
                     shared.journal.record(Record::HangSuspect { room: name, epoch, busy_ms, kind, seq });
@@ -65,7 +60,7 @@ fn watch(shared: &Shared, died: &Recipient<Died>, limits: Limits, tick: Duration
             }
         }
         let beat = shared.base + Duration::from_millis(shared.beat_ms.load(Ordering::Relaxed));
-        if now.saturating_duration_since(beat.max(amnesty_from)) > limits.supervisor_deadline {
+        if now.saturating_duration_since(beat.max(amnesty.from)) > limits.supervisor_deadline {
             shared.end(Exit::SupervisorHung, "the supervisor hung");
             return;
         }

@@ -3,6 +3,7 @@
 mod deaths;
 mod groups;
 mod mailboxes;
+mod mutants;
 mod quarantine;
 mod rooms;
 mod tasks;

@@ -41,3 +41,41 @@ async fn rooms_on_one_thread_panic_alone_and_hang_together() {
     until("the new thread works", || b.numbers().contains(&5)).await;
     assert!(running.stop(&[], PATIENCE).await.is_empty());
 }
+
+/// Sleeps past its deadline, then sends past its means: straight to a port.
+struct Straight(trapline::supervise::Port<Job>, Seen);
+
+impl trapline::supervise::Room for Straight {
+    type Msg = Job;
+
+    fn handle(&mut self, msg: &Job, _: &mut trapline::supervise::Cx<Self>) -> Result<(), trapline::supervise::Fault> {
+        if let Job::Sleep(ms) = msg {
+            std::thread::sleep(Duration::from_millis(*ms));
+            let refused = self.0.try_send(Job::Number(BAD)).is_err();
+            self.1.see(refused.into());
+        }
+        Ok(())
+    }
+}
+
+#[actix_rt::test]
+async fn what_an_abandoned_thread_sends_by_itself_is_refused() {
+    let (told, sink) = (Seen::default(), Seen::default());
+    let mut tree = Tree::new(config());
+    let group = tree.group("g", Strategy::OneForOne, Budgets::default());
+    let (card_a, card_b) = (Card { deadline: Duration::from_millis(300), ..card("a") }, card("b"));
+    let (port_a, port_b) = (tree.port(&card_a), tree.port(&card_b));
+    let (to_b, seen) = (port_b.clone(), told.clone());
+    let factory: trapline::supervise::Factory<Straight> =
+        std::sync::Arc::new(move |_, _| Ok(Straight(to_b.clone(), seen.clone())));
+    tree.room(group, card_a, port_a.clone(), factory);
+    tree.room(group, card_b, port_b.clone(), worker("b", &sink, None));
+    let running = tree.start();
+    port_a.send(Job::Sleep(1)).await.expect("sent");
+    until("a living one may", || told.numbers() == [0] && sink.numbers() == [BAD]).await;
+    port_a.send(Job::Sleep(1_500)).await.expect("sent");
+    until("it was replaced, and came back", || told.numbers().len() == 2).await;
+    assert_eq!(status(&running, "a").restarts, [("hang", 1)]);
+    assert_eq!((told.numbers(), sink.numbers()), (vec![0, 1], vec![BAD]), "refused, and the sender is told");
+    running.stop(&[], PATIENCE).await;
+}

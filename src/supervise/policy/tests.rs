@@ -262,3 +262,68 @@ fn the_root_gives_up_after_its_escalations() {
     }
     assert!(!patient.gave_up, "rare escalations are lived with");
 }
+
+/// Hours in milliseconds: the policy is told the time.
+mod a_day {
+    use super::*;
+
+    const DAY_MS: u64 = 86_400_000;
+
+    /// Lets the room die again and again for a day, each time after `lived`; the delays before its restarts.
+    fn deaths(class: Class, lived: Duration, progressed: bool, seed: u64) -> (World, Vec<Duration>) {
+        let mut world = World::new(Strategy::OneForOne, &[Restart::Permanent], seed);
+        let mut delays = Vec::new();
+        while world.now_ms < DAY_MS && !world.gave_up {
+            world.pass(u64::try_from(lived.as_millis()).expect("short"));
+            let epoch = world.alive[0].take().expect("alive again after its delay");
+            world.log.clear();
+            let died = Death { progressed, lived, ..death(0, epoch, class, InHand::Nothing) };
+            world.tell(Event::Died(died));
+            delays.extend(world.log.iter().find_map(|decision| match decision {
+                Decision::Start { .. } => Some(Duration::ZERO),
+                Decision::Wait { delay, .. } | Decision::WaitGroup { delay, .. } => Some(*delay),
+                _ => None,
+            }));
+            world.pass(u64::try_from(RULE.cap.as_millis()).expect("short") + 1);
+        }
+        (world, delays)
+    }
+
+    #[test]
+    fn a_dependency_that_is_down_is_asked_for_ever_and_never_in_a_hurry() {
+        let (world, delays) = deaths(Class::Retry, Duration::from_millis(10), false, 3);
+        assert!(!world.gave_up, "a dependency may be down for a day");
+        assert!(delays.len() > 10_000, "{} tries", delays.len());
+        let late = &delays[20..];
+        let mean = late.iter().sum::<Duration>() / u32::try_from(late.len()).expect("few");
+        assert!(late.iter().all(|delay| *delay <= RULE.cap), "never longer than the cap");
+        assert!(mean > RULE.cap / 3 && mean < RULE.cap * 2 / 3, "full jitter: {mean:?}");
+        assert_eq!(deaths(Class::Retry, Duration::from_millis(10), false, 3).1, delays, "by the seed");
+        assert_ne!(deaths(Class::Retry, Duration::from_millis(10), false, 4).1, delays);
+    }
+
+    #[test]
+    fn stability_makes_the_next_death_a_first_one_again() {
+        let stable = RULE.stable_after;
+        let (world, delays) = deaths(Class::Aside, stable, true, 1);
+        assert!(!world.gave_up && world.escalations == 0, "two a minute are within every budget");
+        assert!(delays.len() > 2_000 && delays.iter().all(Duration::is_zero), "at once, each time");
+        let (world, delays) = deaths(Class::Aside, stable - Duration::from_millis(1), true, 1);
+        assert!(!world.gave_up && world.escalations == 0);
+        let late = &delays[20..];
+        assert!(late.iter().filter(|delay| **delay > RULE.cap / 4).count() > late.len() / 2, "not stable, so it waits");
+        let (_, delays) = deaths(Class::Aside, stable, false, 1);
+        assert!(delays.iter().filter(|delay| !delay.is_zero()).count() > 0, "long, but it did nothing");
+    }
+
+    #[test]
+    fn budgets_forget_by_the_hour() {
+        // Ten in sixty seconds are allowed, the window slides; with its wait each death is at least five seconds apart.
+        for (name, lived_ms, gives_up) in [("nine a minute", 2_000, false), ("twelve a minute", 1, true)] {
+            let lived = Duration::from_millis(lived_ms);
+            let (world, _) = deaths(Class::Aside, lived, true, 1);
+            assert_eq!(world.escalations > 0, gives_up, "case: {name}");
+            assert_eq!(world.gave_up, gives_up, "case: {name}: four escalations in five minutes");
+        }
+    }
+}

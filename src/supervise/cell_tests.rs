@@ -1,0 +1,38 @@
+//! What the watchdog finds in a cell, and what a shell finds before it rests.
+
+use std::time::{Duration, Instant};
+
+use super::card::Card;
+use super::cell::{Cell, Verdict};
+use super::fence::Fence;
+use super::mailbox::{Control, Mailbox};
+use super::testing::Number;
+
+#[test]
+fn the_watchdogs_own_lateness_is_nobodys_hang() {
+    let card = Card { deadline: Duration::from_secs(1), ..Card::new("a", "test") };
+    let mailbox = Mailbox::<Number>::new(&card);
+    Cell::begin(&*mailbox, 1, Fence::default());
+    let now = Instant::now();
+    let late = now + Duration::from_secs(3);
+    assert!(mailbox.check(now, now).is_none(), "in time");
+    assert!(mailbox.check(late, late).is_none(), "the watchdog itself was away");
+    assert!(matches!(mailbox.check(now + Duration::from_millis(300), now), Some(Verdict::Slow { .. })), "warned");
+    assert!(mailbox.check(now + Duration::from_millis(400), now).is_none(), "warned once");
+    assert!(matches!(mailbox.check(late, now), Some(Verdict::Hung(_))));
+    assert!(mailbox.check(late, now).is_none(), "revoked once");
+}
+
+#[test]
+fn a_shell_that_goes_to_rest_sees_what_came_just_before() {
+    use crate::supervise::waiters::Wake;
+    let mailbox = Mailbox::<Number>::new(&Card::new("a", "test"));
+    assert!(!mailbox.rest(true), "nothing came");
+    mailbox.set_wake(None);
+    assert!(matches!(mailbox.offer(mailbox.envelope(Number(1))), crate::supervise::mailbox::Offered::Taken));
+    assert!(!mailbox.rest(false), "data does not count while the gate is closed");
+    assert!(mailbox.rest(true), "a message between the last look and the rest");
+    Wake::wake(&*mailbox);
+    assert!(mailbox.rest(false), "space for a parked message between the last look and the rest");
+    assert!(mailbox.control(Control::Stop) && mailbox.rest(false), "an order");
+}
