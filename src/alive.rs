@@ -5,8 +5,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// A task that says nothing for so long hangs: it awaits what never comes.
-pub const SILENCE: Duration = Duration::from_secs(2);
+/// A task that says nothing for so long hangs: it awaits what never comes. Longer than the rooms' deadline, so that of
+/// those on one blocked thread the one that blocks it is found first.
+pub const SILENCE: Duration = Duration::from_millis(2_500);
 /// Pause between two beats of one that waits.
 const BEAT: Duration = Duration::from_millis(250);
 

@@ -2,7 +2,9 @@
 //! whenever the market stands still, Redis says what the exchange knows to be true.
 //!
 //! By hand, longer or otherwise: `ACCOUNT_SECONDS=180 ACCOUNT_SEED=7 ACCOUNT_GENERATION=v2 ACCOUNT_FAULTS=all cargo
-//! test --test exchange_account -- --nocapture`.
+//! test --test exchange_account -- --nocapture`. With `ACCOUNT_DAY=real` the limits are those of `--time-scale 60` to the
+//! letter, so that the cut of every 24 hours comes after 24 minutes: `ACCOUNT_SECONDS=3600` sees two. With
+//! `ACCOUNT_FAULTS=kept` pushes lie and connections are left alone, so that they live to see that cut.
 
 mod support;
 
@@ -19,6 +21,9 @@ const SYMBOLS: [&str; 3] = ["BTCUSDT", "ETHUSDT", "SOLUSDT"];
 /// Each with the longest it may last, ms; 0 = a moment.
 const FAULTS: [(&str, u64); 5] =
     [("kill", 0), ("close", 0), ("half_open", 3_000), ("phantom_empty", 0), ("lost_close", 2_000)];
+
+/// With `ACCOUNT_FAULTS=kept` only these: no connection ends by them.
+const KEPT: [&str; 2] = ["phantom_empty", "lost_close"];
 
 /// By hand, with `ACCOUNT_FAULTS=all`, these too.
 const MORE: [(&str, u64); 14] = [
@@ -116,6 +121,16 @@ fn check(world: &World, round: u32, story: &[String]) {
     world.exchange.venue.resume();
 }
 
+/// An hour of limits is a minute; the cut of every 24 hours comes every 13 seconds, or (`ACCOUNT_DAY=real`) every 24
+/// minutes.
+fn limits() -> Limits {
+    let scaled = Limits::default().scaled(60.0);
+    match given::<String>("ACCOUNT_DAY").as_deref() {
+        Some("real") => scaled,
+        _ => Limits { day: Duration::from_secs(13), ..scaled },
+    }
+}
+
 fn follow(generation: &'static str, seed: u64, length: Duration) {
     eprintln!("generation {generation}, seed {seed}, {length:?}");
     let folder = tempfile::tempdir().expect("folder");
@@ -125,8 +140,7 @@ fn follow(generation: &'static str, seed: u64, length: Duration) {
         script: ScriptChoice::Random,
         seed,
         truth: Some(truth_file.clone()),
-        // An hour of limits is a minute, and the cut of every 24 hours comes every 13 seconds.
-        limits: Limits { day: Duration::from_secs(13), ..Limits::default().scaled(60.0) },
+        limits: limits(),
         ..Exchange::config()
     };
     let options = Options {
@@ -145,8 +159,10 @@ fn follow(generation: &'static str, seed: u64, length: Duration) {
     while begun.elapsed() < length || round < 5 {
         if order.is_empty() {
             order = FAULTS.to_vec();
-            if given::<String>("ACCOUNT_FAULTS").as_deref() == Some("all") {
-                order.extend(MORE);
+            match given::<String>("ACCOUNT_FAULTS").as_deref() {
+                Some("all") => order.extend(MORE),
+                Some("kept") => order.retain(|(name, _)| KEPT.contains(name)),
+                _ => {}
             }
         }
         std::thread::sleep(Duration::from_millis(rng.random_range(300..2_000)));
@@ -172,6 +188,26 @@ fn follow(generation: &'static str, seed: u64, length: Duration) {
         count("refused"),
         status["refused"]
     );
+    let stats = world.exchange.venue.stats();
+    let limits = limits();
+    eprintln!(
+        "a day of {:?}, five minutes of {:?}: {} connects, {} of them again; limits met: {:?}; {} cut for not reading",
+        limits.day,
+        limits.connect_span,
+        stats.connects,
+        stats.connects.saturating_sub(2),
+        stats.met.list(),
+        stats.slow_cut,
+    );
+    // Connections that outlive a day are cut; the other faults end them earlier.
+    let kept = given::<String>("ACCOUNT_FAULTS").as_deref() == Some("kept");
+    if kept && begun.elapsed() > limits.day + Duration::from_secs(10) {
+        assert!(stats.met.day > 0, "the day was over, and no connection was cut for it: {stats:?}");
+    }
+    assert_eq!(stats.met.ping, 0, "trapline pings in time");
+    for (name, count) in [("messages", stats.met.messages), ("subscribes", stats.met.subscribes)] {
+        assert_eq!(count, 0, "trapline stays below the limit of {name}");
+    }
 }
 
 fn given<T: std::str::FromStr>(name: &str) -> Option<T> {

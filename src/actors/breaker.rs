@@ -10,6 +10,7 @@ use crate::domain::breaker::{Breaker, Limits, State};
 use crate::domain::market_view::MarketView;
 use crate::domain::picture::{AccountPicture, BreakerPicture, Holding, MarketPicture, PositionPicture};
 use crate::domain::position::HoldSide;
+pub use crate::domain::rate::Rates;
 use crate::domain::rate::{RateLimit, RateState};
 use crate::domain::report::{Batch, Report};
 use crate::domain::symbol::{SymbolId, Symbols};
@@ -107,23 +108,6 @@ pub fn card() -> Card {
             "Order -> ledger",
         ],
         state_at_restart: "breaker open until one good reading (fail closed); pictures refill from the next reports",
-    }
-}
-
-/// Rates per minute: the seed's are 100, 600 and 50.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rates {
-    /// Position state, per symbol and side.
-    pub positions: u32,
-    /// Market state, per symbol.
-    pub market_data: u32,
-    /// Fills, per account.
-    pub trades: u32,
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        Self { positions: 100, market_data: 600, trades: 50 }
     }
 }
 

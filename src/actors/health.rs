@@ -51,6 +51,13 @@ pub struct Health {
     shared: Arc<Shared>,
 }
 
+struct Progress {
+    handled: u64,
+    since: Instant,
+    /// Whether it had nothing in hand at the last look.
+    rested: bool,
+}
+
 type Observe = Box<dyn Fn() -> Vec<RoomStatus> + Send + Sync>;
 
 struct Shared {
@@ -60,8 +67,8 @@ struct Shared {
     /// Where changes of freshness are written down.
     journal: OnceLock<Journal>,
     told_ready: Mutex<bool>,
-    /// Messages that each critical room had handled, and since when it has not handled another.
-    handled: Mutex<FxHashMap<&'static str, (u64, Instant)>>,
+    /// What each critical room had done at its last progress.
+    progress: Mutex<FxHashMap<&'static str, Progress>>,
 }
 
 /// A critical room without progress for this long is stuck: the process is not alive.
@@ -77,7 +84,7 @@ impl Default for Health {
                 observe: Mutex::default(),
                 journal: OnceLock::new(),
                 told_ready: Mutex::new(false),
-                handled: Mutex::default(),
+                progress: Mutex::default(),
             }),
         }
     }
@@ -137,15 +144,17 @@ impl Health {
     /// service manager's own time runs from here.
     pub fn hanging(&self) -> Vec<&'static str> {
         let (rooms, now) = (self.rooms(), Instant::now());
-        let mut known = self.shared.handled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let mut hangs = |room: &RoomStatus| {
-            let count = room.handled + room.handled_inner;
-            let (had, since) = known.entry(room.name).or_insert((count, now));
-            let at_work = room.busy_ms > 0 || room.state != RoomState::Running;
-            if *had != count || !at_work || !should_run(room) {
-                (*had, *since) = (count, now);
+            let handled = room.handled + room.handled_inner;
+            let progress = known.entry(room.name).or_insert(Progress { handled, since: now, rested: true });
+            let rests = room.busy_ms == 0 && room.state == RoomState::Running;
+            // At rest twice in a row: once may be the moment between two incarnations that hang.
+            let at_rest = std::mem::replace(&mut progress.rested, rests) && rests;
+            if progress.handled != handled || at_rest || !should_run(room) {
+                (progress.handled, progress.since) = (handled, now);
             }
-            now.saturating_duration_since(*since).as_millis() > u128::from(HANGING_MS)
+            now.saturating_duration_since(progress.since).as_millis() > u128::from(HANGING_MS)
         };
         rooms.iter().filter(|room| room.critical && hangs(room)).map(|room| room.name).collect()
     }

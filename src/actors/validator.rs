@@ -8,7 +8,7 @@ use crate::domain::position_book::PositionBook;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::report::{Batch, Report};
 use crate::domain::symbol::{SymbolId, Symbols};
-use crate::domain::validate::{MarketGate, MarketRules, check_candle};
+use crate::domain::validate::{MarketGate, MarketRules, check_candle, check_private_time};
 use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Port, Restart, Room};
 use crate::telemetry::metrics::Metrics;
 use std::sync::Arc;
@@ -185,6 +185,11 @@ impl Validator {
                     self.gates.of(t.symbol, batch.connection).trade(t, now_ms, self.offset_ms, &self.rules)
                 }
                 Report::Candle(c) => check_candle(c, now_ms, self.offset_ms, &self.rules),
+                Report::Positions(_) | Report::Account(_) | Report::Order(_) | Report::Fill(_)
+                    if check_private_time(report.exchange_time_ms(), now_ms, self.offset_ms).is_err() =>
+                {
+                    Err(Refusal::Future)
+                }
                 Report::Positions(statement) => {
                     let outcome = self.book.apply(statement, batch.origin, batch.connection, now_ms);
                     positions.extend(outcome.accepted);

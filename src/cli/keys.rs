@@ -9,6 +9,9 @@ pub(super) fn run(args: &KeysArgs) -> Result<Exit, Stop> {
     if args.live.live {
         return super::keys_live::run(args, &args.redis);
     }
+    if args.redis.config.is_some() || args.redis.redis.is_some() {
+        return Err(Stop::usage("the contract is the same for every redis: add --live to compare one with it"));
+    }
     let text = if args.json { keys::render_json() } else { keys::render_table() };
     match writeln!(std::io::stdout().lock(), "{}", text.trim_end()) {
         // `trapline keys | head` is no error.

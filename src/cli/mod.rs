@@ -73,7 +73,7 @@ enum Command {
     Why(why::WhyArgs),
     /// Messages that killed their room: list, show, replay, drop
     Quarantine(quarantine::QuarantineArgs),
-    /// Break a room of a running daemon on purpose and see it recover (needs allow_drills = true)
+    /// Break a part of a running daemon on purpose and see it recover (where its configuration allows drills)
     Drill(drill::DrillArgs),
     /// Read a configuration, with all its errors at once
     Validate(ValidateArgs),

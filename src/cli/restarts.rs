@@ -61,10 +61,17 @@ pub(super) fn run(args: &RestartsArgs) -> Result<Exit, Stop> {
 
 fn print(out: &mut impl Write, a: &Restarts, since: Duration, torn: u64) -> std::io::Result<()> {
     let length = span(u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
-    writeln!(out, "the last {length}, since {}", clock(a.from_ms))?;
+    writeln!(out, "the last {length}, since {} UTC", clock(a.from_ms))?;
     let trend = match (a.before_is_partial, a.deaths_before) {
-        (true, _) => "the journal does not reach back far enough for a trend".to_owned(),
-        (false, before) => format!("{before} in the {length} before"),
+        (true, _) => format!("the journal does not reach back over the {length} before: no trend"),
+        (false, before) => {
+            let trend = match a.deaths.cmp(&before) {
+                std::cmp::Ordering::Less => "fewer than",
+                std::cmp::Ordering::Equal => "as many as",
+                std::cmp::Ordering::Greater => "more than",
+            };
+            format!("{trend} the {before} of the {length} before")
+        }
     };
     writeln!(out, "  deaths        {} ({trend}), {} restarts", a.deaths, a.restarts)?;
     writeln!(
@@ -84,15 +91,15 @@ fn print(out: &mut impl Write, a: &Restarts, since: Duration, torn: u64) -> std:
     if !a.rows.is_empty() {
         writeln!(
             out,
-            "\n{:<20} {:>6} {:>6} {:>8}  {:<19} {:<19} {:>5}  {:<20} WHY",
-            "NAME", "DEATHS", "BEFORE", "RESTARTS", "READY p50/max", "WORKS p50/max", "QUAR.", "LAST"
+            "\n{:<22} {:>6} {:>6} {:>8}  {:<19} {:<19} {:>5}  {:<23} WHY",
+            "NAME", "DEATHS", "BEFORE", "RESTARTS", "READY p50/max", "WORKS p50/max", "QUAR.", "LAST (UTC)"
         )?;
     }
     for row in &a.rows {
         let causes: Vec<_> = row.causes.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
         writeln!(
             out,
-            "{:<20} {:>6} {:>6} {:>8}  {:<19} {:<19} {:>5}  {:<20} {}",
+            "{:<22} {:>6} {:>6} {:>8}  {:<19} {:<19} {:>5}  {:<23} {}",
             row.name,
             row.deaths,
             row.deaths_before,
@@ -105,7 +112,10 @@ fn print(out: &mut impl Write, a: &Restarts, since: Duration, torn: u64) -> std:
         )?;
         if !row.last_text.is_empty() {
             let at = if row.last_location.is_empty() { String::new() } else { format!(" at {}", row.last_location) };
-            writeln!(out, "    last: {:?}{at}  [{}]", row.last_text, list(row.fingerprints.iter()))?;
+            // A row by cause or fingerprint does not say whose deaths these were.
+            let rooms =
+                if row.rooms.contains(&row.name) { String::new() } else { format!(" in {}", list(row.rooms.iter())) };
+            writeln!(out, "    last: {:?}{rooms}{at}  [{}]", row.last_text, list(row.fingerprints.iter()))?;
         }
     }
     if !a.cost.stale.is_empty() {

@@ -53,6 +53,23 @@ impl RateState {
     }
 }
 
+/// Rates per minute: the seed's are 100, 600 and 50.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rates {
+    /// Position state, per symbol and side.
+    pub positions: u32,
+    /// Market state, per symbol.
+    pub market_data: u32,
+    /// Fills, per account.
+    pub trades: u32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { positions: 100, market_data: 600, trades: 50 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -180,6 +180,15 @@ impl MarketGate {
     }
 }
 
+/// How far the account's own reports may lie ahead of the exchange's clock as we know it.
+pub const PRIVATE_FUTURE_MS: i64 = 5_000;
+
+/// Judges the time of a report about the account. A believed word from the future would outrank every true one until
+/// its time has come; more generous than for the market, because a refused position is missed more than a price.
+pub fn check_private_time(exchange_time_ms: i64, now_ms: i64, offset_ms: i64) -> Result<(), Refusal> {
+    if exchange_time_ms > now_ms + offset_ms + PRIVATE_FUTURE_MS { Err(Refusal::Future) } else { Ok(()) }
+}
+
 /// Judges a candle by itself: positive, consistent, not from the future. Old candles are history, not stale data.
 pub fn check_candle(c: &Candle, now_ms: i64, offset_ms: i64, rules: &MarketRules) -> Result<(), Refusal> {
     for price in [c.open, c.high, c.low, c.close] {

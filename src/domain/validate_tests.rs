@@ -145,6 +145,20 @@ fn a_ticker_that_contradicts_a_fresh_trade_is_refused() {
 }
 
 #[test]
+fn the_accounts_words_may_not_come_from_far_ahead() {
+    for (case, at_ms, offset_ms, expected) in [
+        ("now", 0, 0, Ok(())),
+        ("old news are news", -3_600_000, 0, Ok(())),
+        ("at the limit", PRIVATE_FUTURE_MS, 0, Ok(())),
+        ("beyond it", PRIVATE_FUTURE_MS + 1, 0, Err(Refusal::Future)),
+        ("the exchange's clock is ahead, and we know it", 60_000, 60_000, Ok(())),
+        ("it is behind", 60_000, -60_000, Err(Refusal::Future)),
+    ] {
+        assert_eq!(check_private_time(at_ms, 0, offset_ms), expected, "case: {case}");
+    }
+}
+
+#[test]
 fn a_candle_must_hold_together() {
     let good = Candle {
         symbol: BTC,

@@ -147,6 +147,7 @@ fn action_of(text: &str) -> Option<Action> {
         ("fatal", "") => Action::Make(Injected::Fatal),
         ("full", "") => Action::Make(Injected::Full),
         ("eio", "") => Action::Make(Injected::Eio),
+        ("rofs", "") => Action::Make(Injected::ReadOnly),
         _ => return None,
     })
 }
@@ -324,6 +325,7 @@ mod tests {
     fn errors_are_those_of_the_system() {
         let kind = |injected: Injected| io::Error::from(injected).kind();
         assert_eq!(kind(Injected::Full), io::ErrorKind::StorageFull);
+        assert_eq!(kind(Injected::ReadOnly), io::ErrorKind::ReadOnlyFilesystem);
         assert_eq!(io::Error::from(Injected::Eio).raw_os_error(), Some(5));
     }
 }

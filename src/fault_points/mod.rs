@@ -21,7 +21,7 @@
 //! | `sleep:MS` | blocks the thread for so long |
 //! | `never` | in a task: awaits what never comes |
 //! | `error`, `retry`, `fatal` | a room's fault: poison, retry or fatal; elsewhere an error of the system |
-//! | `full`, `eio` | the disk's errors |
+//! | `full`, `eio`, `rofs` | the disk's errors: no space, broken, read-only |
 //! | `shift:MS` | at `clock.wall`, `clock.boot`: the clock stands so much ahead |
 //!
 //! When: `@3` the third time, `@3+` from the third on, `@3-5` these three, nothing: each time. `%10`: one in ten of
@@ -51,6 +51,7 @@ pub enum Injected {
     Fatal,
     Full,
     Eio,
+    ReadOnly,
 }
 
 impl fmt::Display for Injected {
@@ -61,9 +62,12 @@ impl fmt::Display for Injected {
 
 impl From<Injected> for std::io::Error {
     fn from(injected: Injected) -> Self {
-        /// ENOSPC and EIO of Linux.
-        const CODES: [i32; 2] = [28, 5];
-        Self::from_raw_os_error(CODES[usize::from(injected != Injected::Full)])
+        // ENOSPC, EROFS and EIO of Linux.
+        Self::from_raw_os_error(match injected {
+            Injected::Full => 28,
+            Injected::ReadOnly => 30,
+            Injected::Eio | Injected::Error | Injected::Retry | Injected::Fatal => 5,
+        })
     }
 }
 
@@ -102,7 +106,9 @@ mod off {
     pub const fn torn(_thing: &str, _path: &Path, _bytes: &[u8]) {}
 
     #[inline(always)]
-    pub async fn never(_room: &str) {}
+    pub fn never(_room: &str) -> std::future::Ready<()> {
+        std::future::ready(())
+    }
 
     #[inline(always)]
     pub const fn shift_ms(_clock: &str) -> i64 {

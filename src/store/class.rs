@@ -87,7 +87,8 @@ impl Class {
     pub const fn pause(self) -> (Duration, Duration) {
         let ms = Duration::from_millis;
         match self {
-            Self::Unknown | Self::Transient | Self::WrongNode => (ms(50), ms(2_000)),
+            // Redis takes writes again and nobody says so: what waits must be there within a second.
+            Self::Unknown | Self::Transient | Self::WrongNode => (ms(50), ms(800)),
             Self::Wait => (ms(100), ms(1_000)),
             Self::Reload => (ms(0), ms(0)),
             Self::Resource => (ms(1_000), ms(1_000)),

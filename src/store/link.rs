@@ -331,12 +331,16 @@ impl Link {
         let count = commands.len();
         let limit = self.limit;
         let work = async {
-            self.wire.write_all(commands.bytes()).await?;
+            // A server that shows us out says why before it closes: what it said counts for more than the broken write.
+            let written = self.wire.write_all(commands.bytes()).await;
             let mut values = Vec::with_capacity(count);
             while values.len() < count {
                 match reply::next(&mut self.inbox)? {
                     Some(reply) => values.push(reply.into_value()),
-                    None => std::future::poll_fn(|cx| self.poll_fill(cx)).await?,
+                    None => match std::future::poll_fn(|cx| self.poll_fill(cx)).await {
+                        Ok(()) => {}
+                        Err(error) => return Err(written.err().map_or(error, LinkError::from)),
+                    },
                 }
             }
             Ok(values)

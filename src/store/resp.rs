@@ -119,6 +119,32 @@ pub(super) fn fingerprint(value: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// The same for several values, of which each may be missing.
+pub(super) fn fingerprint_all(values: &[Option<&[u8]>]) -> u64 {
+    use std::hash::Hasher;
+    let mut hasher = rustc_hash::FxHasher::default();
+    for value in values {
+        hasher.write_usize(value.map_or(usize::MAX, <[u8]>::len));
+        hasher.write(value.unwrap_or_default());
+    }
+    hasher.finish()
+}
+
+/// The arguments of one encoded command.
+fn words_of(command: &[u8]) -> Vec<&[u8]> {
+    let line_end = |at: usize| command.get(at..)?.windows(2).position(|w| w == b"\r\n").map(|n| at + n);
+    let mut words = Vec::new();
+    let Some(mut at) = line_end(0).map(|end| end + 2) else { return words };
+    while let Some(end) = line_end(at) {
+        let length =
+            std::str::from_utf8(&command[at..end]).ok().and_then(|t| t.strip_prefix('$')?.parse::<usize>().ok());
+        let Some(word) = length.and_then(|length| command.get(end + 2..end + 2 + length)) else { return words };
+        words.push(word);
+        at = end + 2 + word.len() + 2;
+    }
+    words
+}
+
 /// Encoded commands with what each of them is for.
 #[derive(Debug, Default)]
 pub struct Commands {
@@ -243,6 +269,17 @@ impl Commands {
         self.arg("GET");
     }
 
+    /// Marks the last command, an HSET that begins at byte `from`, with the fingerprint of these of its fields.
+    pub fn mark_fields(&mut self, from: usize, fields: &[&str]) {
+        let words = words_of(self.bytes.get(from..).unwrap_or_default());
+        let value = |name: &str| {
+            let pairs = words.get(2..).unwrap_or_default().chunks_exact(2);
+            pairs.into_iter().find(|pair| pair[0] == name.as_bytes()).map(|pair| pair[1])
+        };
+        let values: Vec<_> = fields.iter().map(|name| value(name)).collect();
+        self.mark(fingerprint_all(&values));
+    }
+
     pub fn len(&self) -> usize {
         self.tags.len()
     }
@@ -358,6 +395,24 @@ mod tests {
         assert_eq!(out.bytes(), b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3\r\n-10\r\n");
         assert_eq!(out.tags(), [Tag::Control]);
         assert_eq!(as_words(out.bytes()), [["SET", "k", "-10"]]);
+    }
+
+    #[test]
+    fn fields_are_told_apart_by_their_fingerprint() {
+        let print = |words: &[&str]| {
+            let mut out = Commands::new();
+            out.words(Tag::Control, &["PING"]);
+            let from = out.bytes().len();
+            out.words(Tag::CurrentHash, words);
+            out.mark_fields(from, &["size", "side"]);
+            out.marks()[1]
+        };
+        let usual = print(&["HSET", "k", "side", "long", "seq", "1", "size", "2"]);
+        assert_eq!(usual, fingerprint_all(&[Some(b"2"), Some(b"long")]));
+        assert_eq!(usual, print(&["HSET", "k", "side", "long", "seq", "9", "size", "2"]));
+        assert_ne!(usual, print(&["HSET", "k", "side", "long", "seq", "1", "size", "3"]));
+        assert_ne!(usual, print(&["HSET", "k", "side", "long"]));
+        assert_ne!(fingerprint_all(&[Some(b"2l"), Some(b"ong")]), fingerprint_all(&[Some(b"2"), Some(b"long")]));
     }
 
     #[test]

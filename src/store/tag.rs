@@ -53,6 +53,8 @@ pub enum Tag {
     EventRight(u16),
     /// Type of one of the keys behind [`Tag::MarketMirrors`], which a plain MSET would replace whatever it holds.
     MirrorType,
+    /// What stands behind one of [`Tag::LOOKED`], by place, compared with what was confirmed last.
+    Look(u8),
     /// What stands in `last_btc_price`, compared with what was written there last.
     MirrorValue,
     /// Part of the hand-shake or of a repair; its reply is only checked for errors.
@@ -60,6 +62,17 @@ pub enum Tag {
 }
 
 impl Tag {
+    /// Keys that change seldom and that other programs are known to write: looked at with each audit.
+    pub const LOOKED: [Self; 7] = [
+        Self::CurrentHash,
+        Self::CurrentJson,
+        Self::Active,
+        Self::SideJson(HoldSide::Long),
+        Self::SideJson(HoldSide::Short),
+        Self::RegimeMirror(0),
+        Self::RegimeMirror(1),
+    ];
+
     /// Written with `SET … GET`: the reply is what stood there before.
     pub const fn is_text(self) -> bool {
         matches!(
@@ -87,6 +100,7 @@ impl Tag {
                 | Self::Owned
                 | Self::OwnedEvents(_)
                 | Self::EventRight(_)
+                | Self::Look(_)
                 | Self::MirrorType
                 | Self::MirrorValue
         )

@@ -188,7 +188,10 @@ impl<M: Message> Cell for Mailbox<M> {
         slot.epoch = epoch;
         slot.fence = fence;
         slot.born_at = now;
-        slot.done_at = now;
+        if !self.has_data(&slot) {
+            // A birth is no progress while messages wait: one that dies at each start is stuck.
+            slot.done_at = now;
+        }
         slot.handled_since_birth = 0;
         slot.take_up(Busy::Step("birth"), now);
         self.owner.store(epoch, Ordering::Release);
@@ -323,7 +326,12 @@ impl<M: Message> Cell for Mailbox<M> {
     fn quiet(&self) -> (bool, u64) {
         let slot = lock(&self.slot);
         let empty = !self.has_data(&slot) && slot.busy.is_idle() && slot.parked.is_empty() && slot.suspect.is_none();
-        let ended = matches!(slot.state, RoomState::Ended | RoomState::Idle);
+        let ended = match slot.state {
+            RoomState::Ended => true,
+            // Not started yet: what waits for it is not to be left behind.
+            RoomState::Idle => !self.has_data(&slot),
+            _ => false,
+        };
         let calm = ended || (empty && self.drained.load(Ordering::Acquire));
         let count = slot.handled + slot.handled_inner;
         drop(slot);

@@ -36,3 +36,27 @@ fn a_shell_that_goes_to_rest_sees_what_came_just_before() {
     assert!(mailbox.rest(false), "space for a parked message between the last look and the rest");
     assert!(mailbox.control(Control::Stop) && mailbox.rest(false), "an order");
 }
+
+#[test]
+fn a_room_that_was_not_started_yet_is_calm_only_while_nothing_waits() {
+    let mailbox = Mailbox::<Number>::new(&Card::new("a", "test"));
+    assert!(mailbox.quiet().0);
+    assert!(matches!(mailbox.offer(mailbox.envelope(Number(1))), crate::supervise::mailbox::Offered::Taken));
+    assert!(!mailbox.quiet().0, "a stop that comes before the start leaves nothing behind");
+}
+
+#[test]
+fn a_birth_is_no_progress_while_messages_wait() {
+    let mailbox = Mailbox::<Number>::new(&Card::new("a", "test"));
+    let later = mailbox.base + Duration::from_secs(60);
+    let age = || Cell::status(&*mailbox, "g", later).progress_age_ms;
+    mailbox.beat_of_arbiter(later);
+    assert_eq!(age(), 0, "nothing to do, all done");
+    assert!(matches!(mailbox.offer(mailbox.envelope(Number(1))), crate::supervise::mailbox::Offered::Taken));
+    let much_later = later + Duration::from_secs(60);
+    for epoch in 1..=3 {
+        Cell::begin(&*mailbox, epoch, Fence::default());
+        mailbox.beat_of_arbiter(much_later);
+        assert_eq!(Cell::status(&*mailbox, "g", much_later).progress_age_ms, 60_000, "epoch {epoch}");
+    }
+}

@@ -321,7 +321,7 @@ impl<M: Message> Mailbox<M> {
     /// The first message asked about after [`Mailbox::poison_next`] is the one, at each of its tries.
     fn is_poison(&self, seq: u64) -> bool {
         let marked = self.poison.compare_exchange(POISON_NEXT, seq, Ordering::Relaxed, Ordering::Relaxed);
-        matches!(marked, Ok(_)) || marked == Err(seq)
+        marked.is_ok() || marked == Err(seq)
     }
 
     /// Drill: the next data message kills whoever handles it, until it is in quarantine.
@@ -337,6 +337,15 @@ impl<M: Message> Mailbox<M> {
     /// Whether a newer message with the same key waits.
     pub(crate) fn is_outdated(&self, msg: &M) -> bool {
         msg.conflate_key().is_some_and(|key| self.queue.holds_key(key))
+    }
+
+    /// The arbiter's own beat; a room with nothing to do has done all there was.
+    pub(crate) fn beat_of_arbiter(&self, now: Instant) {
+        self.beat_us.store(self.micros(now), Ordering::Relaxed);
+        let mut slot = lock(&self.slot);
+        if slot.busy.is_idle() && !self.has_data(&slot) {
+            slot.done_at = now;
+        }
     }
 
     /// Whether there is anything that an open and running room would take up.

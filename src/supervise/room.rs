@@ -26,7 +26,7 @@ impl From<crate::fault_points::Injected> for Fault {
         match injected {
             Injected::Retry => Self::Retry(text),
             Injected::Fatal => Self::Fatal(text),
-            Injected::Error | Injected::Full | Injected::Eio => Self::Poison(text),
+            Injected::Error | Injected::Full | Injected::Eio | Injected::ReadOnly => Self::Poison(text),
         }
     }
 }

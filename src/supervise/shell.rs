@@ -316,7 +316,7 @@ impl<R: Room> Actor for Shell<R> {
         let beating = async move {
             loop {
                 let Some(cell) = beat.upgrade() else { return };
-                cell.beat_us.store(cell.micros(Instant::now()), Ordering::Relaxed);
+                cell.beat_of_arbiter(Instant::now());
                 drop(cell);
                 tokio::time::sleep(period).await;
             }

@@ -119,6 +119,10 @@ impl Supervisor {
                 // Settled when the report was written, before anything can start.
                 Decision::Settle { .. } => {}
                 Decision::Ended { room } => {
+                    let cause = self.places[room].cause.as_ref().map_or("", DeathCause::kind);
+                    let (path, cell) = (self.shared.path(room), self.cell(room));
+                    let (name, epoch) = (cell.card().name, cell.status("", Instant::now()).epoch);
+                    self.shared.journal.record(Record::Ended { room: name, path, epoch, cause });
                     let cell = self.cell(room);
                     cell.set_state(RoomState::Ended, None);
                     cell.close(&self.shared.quarantine);

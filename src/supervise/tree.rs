@@ -35,7 +35,6 @@ pub struct TreeConfig {
     pub seed: u64,
     /// Where the journal and the quarantine are written; `None` keeps both in memory.
     pub state_dir: Option<PathBuf>,
-    pub version: String,
     pub backoff: Backoff,
     /// The supervisor itself is taken to hang after this silence: exit 71.
     pub supervisor_deadline: Duration,
@@ -58,7 +57,6 @@ impl TreeConfig {
             clock,
             seed,
             state_dir: None,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
             backoff: Backoff::default(),
             supervisor_deadline: Duration::from_secs(5),
             zombies: 4,
@@ -133,12 +131,7 @@ impl Tree {
         // Before the journal's thread may write to the same files.
         let earlier = config.state_dir.as_deref().map(read_quarantine);
         let journal = Journal::start_sized(config.clock.clone(), config.state_dir.clone(), config.journal_bytes);
-        journal.record(Record::Boot {
-            version: config.version.clone(),
-            pid: std::process::id(),
-            seed: config.seed,
-            rooms: children.len(),
-        });
+        journal.record(Record::Boot { pid: std::process::id(), seed: config.seed, rooms: children.len() });
         let (ended, ended_rx) = watch::channel(None);
         let shared = Arc::new(Shared {
             children,

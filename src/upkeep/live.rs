@@ -11,7 +11,7 @@ use super::sample::{self, Kind, Sample};
 use super::server::{Db, Pipe, Server};
 use super::{bytes_shown, shown};
 use crate::store::encode::PositionFormat;
-use crate::store::keys::{KEYS, Key, Shape};
+use crate::store::keys::{KEYS, Key, Shape, Since};
 use crate::store::reply;
 use serde::Serialize;
 use serde_json::Value;
@@ -79,7 +79,7 @@ pub struct Live {
     pub databases: BTreeMap<u32, Db>,
     pub daemons: Daemons,
     pub rows: Vec<Row>,
-    /// Keys of the contract that are not there.
+    /// Keys of the contract that this release writes and that are not there.
     pub absent: Vec<&'static str>,
     pub owned_keys: u64,
     pub owned_bytes: u64,
@@ -131,8 +131,11 @@ pub async fn live(
             Ok(())
         })
         .await?;
-    let absent = KEYS.iter().filter(|k| k.shape != Shape::Channel && !rows.contains_key(k.name)).map(|k| k.name);
-    let absent = absent.collect();
+    let absent = KEYS
+        .iter()
+        .filter(|k| k.since == Since::V0_1 && k.shape != Shape::Channel && !rows.contains_key(k.name))
+        .map(|k| k.name)
+        .collect();
     let mut rows: Vec<Row> = rows.into_values().collect();
     order(&mut rows, sort);
     strangers.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.key.cmp(&b.key)));
@@ -319,7 +322,7 @@ impl fmt::Display for Live {
         let wrong: u64 = self.rows.iter().map(|r| r.wrong).sum();
         writeln!(
             f,
-            "{} keys of trapline's, {}, {wrong} of a foreign type (!)",
+            "{} of trapline's keys, {}, {wrong} of a foreign type (!)",
             self.owned_keys,
             bytes_shown(self.owned_bytes)
         )?;

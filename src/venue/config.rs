@@ -212,6 +212,8 @@ pub struct VenueConfig {
     pub script: ScriptChoice,
     /// Beside the main account; those that only the script names are added by themselves.
     pub sub_accounts: Vec<SubAccount>,
+    /// How many fills, finished orders and closed positions REST still tells.
+    pub kept: usize,
     /// The truth log's file, see [`super::market::truth`].
     pub truth: Option<PathBuf>,
     pub firehose: Option<Firehose>,
@@ -239,6 +241,7 @@ impl Default for VenueConfig {
             start_ms: None,
             script: ScriptChoice::default(),
             sub_accounts: Vec::new(),
+            kept: super::account::AccountConfig::default().kept,
             truth: None,
             firehose: None,
             faults: Vec::new(),

@@ -252,6 +252,7 @@ fn truth(shared: &Shared, asked: &Asked) -> Result<Value, String> {
         "clients": core.hub.clients.len(),
         "connects": core.hub.connects,
         "slow_cut": core.hub.slow_cut,
+        "limits_met": core.hub.met.list().into_iter().map(|(name, n)| (name.to_owned(), json!(n))).collect::<Map<_, _>>(),
         "tape_finished": shared.tape_finished.load(Ordering::Relaxed),
     }))
 }

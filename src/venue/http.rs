@@ -110,6 +110,7 @@ fn upgrade(request: Request<Incoming>, door: Door, peer: SocketAddr, shared: Arc
     let open = shared.core().hub.connections_of(peer.ip());
     if open >= limits.connections || !shared.peers.may_connect(peer.ip(), limits, Instant::now()) {
         tracing::debug!(%peer, open, "too many connections");
+        shared.core().hub.met.connects += 1;
         return Ok(json(StatusCode::TOO_MANY_REQUESTS, rest::error_body("30007", "too many connections", 0)));
     }
     tokio::spawn(async move {

@@ -92,6 +92,42 @@ pub struct Client {
     pub topics: Vec<Topic>,
 }
 
+/// How often each limit was met, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsMet {
+    /// Connections that were cut when their day was over.
+    pub day: u64,
+    /// Connections that were cut for want of a ping.
+    pub ping: u64,
+    /// Messages beyond those of a second.
+    pub messages: u64,
+    /// Subscribe requests beyond those of an hour.
+    pub subscribes: u64,
+    pub channels: u64,
+    /// Requests with too many bytes or arguments.
+    pub sizes: u64,
+    /// Connects beyond those of five minutes, or of one address at a time.
+    pub connects: u64,
+    /// REST requests that were answered with 429.
+    pub requests: u64,
+}
+
+impl LimitsMet {
+    /// Name and count of each.
+    pub fn list(self) -> [(&'static str, u64); 8] {
+        [
+            ("day", self.day),
+            ("ping", self.ping),
+            ("messages", self.messages),
+            ("subscribes", self.subscribes),
+            ("channels", self.channels),
+            ("sizes", self.sizes),
+            ("connects", self.connects),
+            ("requests", self.requests),
+        ]
+    }
+}
+
 /// All connections and subscriptions.
 #[derive(Debug, Default)]
 pub struct Hub {
@@ -106,6 +142,7 @@ pub struct Hub {
     /// Connections ended because the client did not read.
     pub slow_cut: u64,
     pub connects: u64,
+    pub met: LimitsMet,
 }
 
 impl Hub {

@@ -78,6 +78,8 @@ pub struct Stats {
     pub slow_cut: u64,
     pub subscriptions: usize,
     pub faults: usize,
+    /// How often each limit was met.
+    pub met: hub::LimitsMet,
 }
 
 /// A running exchange; it ends when this is dropped or stopped.
@@ -168,7 +170,7 @@ fn prepare(config: &VenueConfig, log: &Arc<Mutex<Log>>) -> Result<(Market, Box<d
 
 /// Every account trades the contracts that are margined like the first symbol.
 fn account_of(config: &VenueConfig, script: &ScriptChoice, market: &Market, owner: OwnerId) -> AccountConfig {
-    let usual = AccountConfig::default();
+    let usual = AccountConfig { kept: config.kept, ..AccountConfig::default() };
     // The random trader pays fees for hours.
     let (rich, fills_per_order) = if *script == ScriptChoice::Random { (100.0, 3) } else { (1.0, 1) };
     let Some(first) = market.symbols.first().map(|s| &s.instrument) else { return usual };
@@ -218,6 +220,7 @@ impl Venue {
             slow_cut: core.hub.slow_cut,
             subscriptions: core.hub.clients.values().map(|c| c.topics.len()).sum(),
             faults: core.faults.list().count(),
+            met: core.hub.met,
         }
     }
 

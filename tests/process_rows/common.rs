@@ -278,3 +278,14 @@ pub fn pace(daemon: &Daemon, names: &[&str], span: Duration) -> f64 {
 pub fn poke(port: u16) {
     let _ = std::net::TcpStream::connect(("127.0.0.1", port));
 }
+
+/// Parts of one row that mostly wait, each with a world of its own, at the same time.
+pub fn side_by_side(parts: &[fn()]) {
+    std::thread::scope(|scope| {
+        let running: Vec<_> = parts.iter().map(|part| scope.spawn(part)).collect();
+        let ended: Vec<_> = running.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        if let Some(failed) = ended.into_iter().find_map(Result::err) {
+            std::panic::resume_unwind(failed);
+        }
+    });
+}

@@ -42,8 +42,7 @@ fn assert_ended_well(world: &mut World, plain: &Options) {
     goes_on(world, "BTCUSDT");
 }
 
-#[test]
-fn p03_a_panic_storm_escalates_and_ends_with_70() {
+fn a_panic_storm_escalates_and_ends_with_70() {
     let mut world = World::ready(&drillable(&[("supervision", "max_deaths_in_a_row = 2")]));
     let socket = world.daemon.state.path().join("ctl.sock");
     let (begun, mut orders) = (Instant::now(), 0);
@@ -70,8 +69,7 @@ fn p03_a_panic_storm_escalates_and_ends_with_70() {
     .publish();
 }
 
-#[test]
-fn p03_a_factory_that_always_fails_ends_with_70() {
+fn a_factory_that_always_fails_ends_with_70() {
     if !have_fault_points() {
         return;
     }
@@ -100,8 +98,7 @@ fn p03_a_factory_that_always_fails_ends_with_70() {
 
 /// Every message of the flow kills its room, a hundred times over: each is put aside, nobody gives up, nobody else
 /// notices, and the first good message is handled.
-#[test]
-fn p03_a_burst_of_poison_is_survived() {
+fn a_burst_of_poison_is_survived() {
     if !have_fault_points() {
         return;
     }
@@ -137,8 +134,7 @@ fn p03_a_burst_of_poison_is_survived() {
 }
 
 /// Another room of another group storms within what its budget allows: it is not the end, and the rest does not notice.
-#[test]
-fn p03_a_short_storm_is_survived() {
+fn a_short_storm_is_survived() {
     if !have_fault_points() {
         return;
     }
@@ -156,4 +152,15 @@ fn p03_a_short_storm_is_survived() {
     let now = rooms(&world.daemon);
     assert_eq!(disturbed(&before, &now, &["health_watchdog"]), Vec::<String>::new());
     assert!(!world.daemon.journal().iter().any(|entry| entry.event == "escalate"));
+}
+
+/// All of the row.
+#[test]
+fn p03_panic_storm() {
+    crate::common::side_by_side(&[
+        a_panic_storm_escalates_and_ends_with_70,
+        a_factory_that_always_fails_ends_with_70,
+        a_burst_of_poison_is_survived,
+        a_short_storm_is_survived,
+    ]);
 }

@@ -10,8 +10,7 @@ const PAIRS: [&[&str]; 3] = [&["exchange_feed", "status"], &["exchange_feed_priv
 /// Rooms with work of their own, whoever of the others hangs.
 const OTHERS: [&str; 2] = ["health_watchdog", "trap_recorder"];
 
-#[test]
-fn p04_a_task_that_awaits_for_ever_is_replaced() {
+fn a_task_that_awaits_for_ever_is_replaced() {
     if !have_fault_points() {
         return;
     }
@@ -21,7 +20,7 @@ fn p04_a_task_that_awaits_for_ever_is_replaced() {
     more.push(("reconcile", "every_ms = 500"));
     let world = World::ready(&with(vec![faults.env()], &more));
     let daemon = &world.daemon;
-    let calm = pace(daemon, &OTHERS, Duration::from_millis(1_500));
+    let calm = pace(daemon, &OTHERS, Duration::from_millis(1_200));
     let (mut recovery, mut ratio) = (Vec::new(), Vec::new());
     for pair in PAIRS {
         let before = rooms(daemon);
@@ -35,7 +34,7 @@ fn p04_a_task_that_awaits_for_ever_is_replaced() {
         });
         let begun = Instant::now();
         // They hang now, and are not found yet.
-        ratio.push(pace(daemon, &OTHERS, Duration::from_millis(1_500)) / calm.max(1.0));
+        ratio.push(pace(daemon, &OTHERS, Duration::from_millis(1_200)) / calm.max(1.0));
         let now = wait_for("replaced", || {
             let now = rooms(daemon);
             let back = pair.iter().all(|room| now[*room].epoch > before[*room].epoch && now[*room].state == "running");
@@ -76,8 +75,7 @@ fn p04_a_task_that_awaits_for_ever_is_replaced() {
 
 /// What may rightly take long is no hang: a quiet private connection, a pause between rounds, Redis away for longer
 /// than the limit, an exchange that refuses connections.
-#[test]
-fn p04_a_patient_task_is_not_taken_for_a_hung_one() {
+fn a_patient_task_is_not_taken_for_a_hung_one() {
     let world = World::ready(&with(vec![], &[]));
     let before = rooms(&world.daemon);
     let redis = world.redis.server().pid().to_string();
@@ -92,4 +90,10 @@ fn p04_a_patient_task_is_not_taken_for_a_hung_one() {
     world.daemon.wait_ready();
     let now = rooms(&world.daemon);
     assert_eq!(disturbed(&before, &now, &[]), Vec::<String>::new(), "nobody was replaced");
+}
+
+/// All of the row.
+#[test]
+fn p04_async_hang() {
+    crate::common::side_by_side(&[a_task_that_awaits_for_ever_is_replaced, a_patient_task_is_not_taken_for_a_hung_one]);
 }

@@ -30,8 +30,7 @@ fn problem_is(world: &World, problem: &str, there: bool) -> Duration {
 }
 
 /// Each error of the disk in turn, for the spool, then for journal and quarantine, while fills come in.
-#[test]
-fn p07_a_disk_that_refuses_makes_events_volatile_and_heals_alone() {
+fn a_disk_that_refuses_makes_events_volatile_and_heals_alone() {
     if !have_fault_points() {
         return;
     }
@@ -42,8 +41,8 @@ fn p07_a_disk_that_refuses_makes_events_volatile_and_heals_alone() {
     let before = rooms(&world.daemon);
     assert_eq!(metric(&world.daemon, "trapline_spool_durable"), 1.0);
     let (mut detection, mut recovery) = (Vec::new(), Vec::new());
-    for error in ["full", "eio"] {
-        faults.arm(&format!("spool.append={error};spool.open={error};journal.write={error};quarantine.write={error}"));
+    for error in ["full", "rofs"] {
+        faults.arm(&format!("spool.append={error};spool.open={error};journal.write=eio;quarantine.write=eio"));
         detection.push(ms(problem_is(&world, "spool_volatile", true)));
         assert_eq!(metric(&world.daemon, "trapline_spool_durable"), 0.0, "{error}");
         // Rooms go on, also over a death that the journal cannot write down.
@@ -74,7 +73,7 @@ fn p07_a_disk_that_refuses_makes_events_volatile_and_heals_alone() {
     let fills = assert_each_fill_once(&world, &trading.end());
     Figures {
         row: "P7",
-        fault: "the disk of spool, journal and quarantine is full or broken",
+        fault: "the disk of spool, journal and quarantine is full, broken or read-only",
         injected: 2,
         detected: 2,
         survived: 2,
@@ -123,8 +122,7 @@ impl Drop for Small {
 }
 
 /// A real file system without space, from the start, and later while it runs.
-#[test]
-fn p07_a_full_file_system_from_the_start_and_later() {
+fn a_full_file_system_from_the_start_and_later() {
     let folder = tempfile::tempdir().expect("folder");
     let options = with(vec![], &[("rates", "trades_per_minute = 1000000")]);
     let (mut world, mut trading) = trading_world(&options, folder.path());
@@ -189,4 +187,13 @@ fn p07_a_full_file_system_from_the_start_and_later() {
     }
     .publish();
     drop(small);
+}
+
+/// All of the row.
+#[test]
+fn p07_disk_full_broken_read_only() {
+    crate::common::side_by_side(&[
+        a_disk_that_refuses_makes_events_volatile_and_heals_alone,
+        a_full_file_system_from_the_start_and_later,
+    ]);
 }

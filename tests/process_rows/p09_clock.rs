@@ -23,8 +23,7 @@ fn refused_by_time(world: &World) -> u64 {
     ["stale", "future", "regressed"].iter().filter_map(|reason| refused[*reason].as_u64()).sum()
 }
 
-#[test]
-fn p09_a_step_of_the_wall_clock_changes_stamps_only() {
+fn a_step_of_the_wall_clock_changes_stamps_only() {
     if !have_fault_points() {
         return;
     }
@@ -50,7 +49,7 @@ fn p09_a_step_of_the_wall_clock_changes_stamps_only() {
         // All the time, and at the latest after a moment with the new stamps.
         let mut all_followed = None;
         let (mut markets, mut healths) = (Vec::new(), Vec::new());
-        let until = Instant::now() + Duration::from_millis(2_500);
+        let until = Instant::now() + Duration::from_millis(1_600);
         while Instant::now() < until || all_followed.is_none() {
             let hashes = [MARKET, POSITION, HEALTH].map(|key| world.redis.hash(key));
             for (key, hash) in [MARKET, POSITION].iter().zip(&hashes) {
@@ -97,8 +96,7 @@ fn p09_a_step_of_the_wall_clock_changes_stamps_only() {
 }
 
 /// Ten minutes of sleep: both clocks go on, the process does not.
-#[test]
-fn p09_after_a_suspend_old_values_are_stale_at_once_and_new_ones_come() {
+fn after_a_suspend_old_values_are_stale_at_once_and_new_ones_come() {
     if !have_fault_points() {
         return;
     }
@@ -138,4 +136,13 @@ fn p09_after_a_suspend_old_values_are_stale_at_once_and_new_ones_come() {
         ..Figures::default()
     }
     .publish();
+}
+
+/// All of the row.
+#[test]
+fn p09_clock_steps_and_suspend() {
+    crate::common::side_by_side(&[
+        a_step_of_the_wall_clock_changes_stamps_only,
+        after_a_suspend_old_values_are_stale_at_once_and_new_ones_come,
+    ]);
 }

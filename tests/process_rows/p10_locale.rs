@@ -8,7 +8,7 @@ use std::process::Command;
 #[test]
 fn p10_time_zone_and_language_change_no_byte() {
     let env = vec![("TZ", "Asia/Kolkata".into()), ("LANG", "C".into()), ("LC_ALL", "de_DE.UTF-8".into())];
-    let world = World::ready(&Options { env, ..drillable(&[]) });
+    let mut world = World::ready(&Options { env, ..drillable(&[]) });
     order_room(&world.daemon, "panic", "analyst");
     goes_on(&world, "BTCUSDT");
     let now_ms = trapline::clock::Clock::system().wall_ms();
@@ -27,7 +27,7 @@ fn p10_time_zone_and_language_change_no_byte() {
     // The same questions about the same files, asked in different places of the world.
     let state = world.daemon.state.path().to_str().expect("a path").to_owned();
     let config = format!("{state}/trapline.toml");
-    drop(world.redis);
+    assert_eq!(world.daemon.stop(), 0, "nothing is added any more");
     let questions: [&[&str]; 7] = [
         &["restarts", "--since", "48h", "--json", "--state", &state],
         &["why", "analyst", "--state", &state],

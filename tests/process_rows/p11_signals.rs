@@ -8,8 +8,7 @@ use trapline::venue::{ScriptChoice, VenueConfig};
 
 /// Much comes in when it is told to end: it drains within its deadline, every state key says that it is no longer kept
 /// up to date and why, and no fill is lost between this process and the next.
-#[test]
-fn p11_sigterm_under_load_drains_and_marks_what_it_leaves() {
+fn sigterm_under_load_drains_and_marks_what_it_leaves() {
     let folder = tempfile::tempdir().expect("folder");
     let truth = folder.path().join("truth.jsonl");
     let symbols = ["BTCUSDT", "ETHUSDT"].map(str::to_owned).to_vec();
@@ -64,8 +63,7 @@ fn p11_sigterm_under_load_drains_and_marks_what_it_leaves() {
 }
 
 /// A second SIGTERM ends at once, whatever the first still waits for.
-#[test]
-fn p11_a_second_sigterm_ends_at_once() {
+fn a_second_sigterm_ends_at_once() {
     let mut world = World::ready(&drillable(&[("supervision", "stop_deadline_ms = 60000")]));
     // A suspended room with messages keeps the first one waiting.
     assert_eq!(world.daemon.cli(&["ctl", "suspend", "redis_writer", "--why", "to make the end long"]).0, 0);
@@ -98,8 +96,7 @@ fn p11_a_second_sigterm_ends_at_once() {
 }
 
 /// A wrong configuration is refused with its errors and changes nothing; a good one is applied where it can be.
-#[test]
-fn p11_sighup_reads_the_configuration_again() {
+fn sighup_reads_the_configuration_again() {
     let world = World::ready(&Options::default());
     let file = world.daemon.state.path().join("trapline.toml");
     let good = std::fs::read_to_string(&file).expect("configuration");
@@ -138,4 +135,14 @@ fn p11_sighup_reads_the_configuration_again() {
         ..Figures::default()
     }
     .publish();
+}
+
+/// All of the row.
+#[test]
+fn p11_signals() {
+    crate::common::side_by_side(&[
+        sigterm_under_load_drains_and_marks_what_it_leaves,
+        a_second_sigterm_ends_at_once,
+        sighup_reads_the_configuration_again,
+    ]);
 }

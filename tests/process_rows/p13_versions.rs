@@ -142,7 +142,7 @@ fn p13_files_and_keys_of_another_version() {
         run(&["HSET", "trapline:BTCUSDT:position:long", "timestamp", "yesterday"]);
         run(&["SET", "trapline:epoch", "v2:17"]);
         // A new epoch is the wall clock's seconds at least, and the starts of this test came faster than that.
-        std::thread::sleep(Duration::from_secs(5));
+        std::thread::sleep(Duration::from_secs(3));
     };
     restart(&mut world, "keys of another version", &keys);
     let hash = world.redis.hash("trapline:BTCUSDT:market_state");

@@ -100,12 +100,12 @@ fn r15_a_failover_with_a_lost_tail_loses_nothing() {
             other => Err(format!("{other:?}")),
         }
     });
-    let before = scene.seq(BTC);
+    scene.mark();
     let killed = Instant::now();
     primary.kill();
     f.detection_ms.push(scene.wait_noticed(killed));
     scene.trade(5);
-    let (first, all) = scene.recovered(killed, before);
+    let (first, all) = scene.recovered(killed);
     f.recovery_ms.push(all);
     scene.events_are_whole();
     let events_ms = ms(killed);

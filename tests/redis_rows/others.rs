@@ -121,13 +121,17 @@ fn r19_of_two_daemons_one_writes() {
     let text = crate::support::http_get(newer.status_port, "/metrics").1;
     assert!(text.contains("trapline_fenced_total 0"), "the newer one was not fenced");
     newer.wait_ready();
-    let before = scene.seq(BTC);
     // The fenced one is started again: polite this time, it takes over when the other has gone.
     scene.daemon.start_again(&Options::default());
     drop(newer);
-    let (_, all) = scene.recovered(taken, before.min(0));
-    f.recovery_ms.push(all);
+    let freed = Instant::now();
+    wait_for("it writes again", || match scene.link().as_str() {
+        "up" => Ok(()),
+        other => Err(format!("{other}; {}", scene.daemon.log())),
+    });
+    scene.goes_on(BTC);
     scene.goes_on(ETH);
+    f.recovery_ms.push(ms(freed));
     f.escalated = 1;
     scene.check(f);
 }

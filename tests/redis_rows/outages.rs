@@ -1,6 +1,6 @@
 //! Redis is away, still, empty or slow: R1 to R5, R11, R14.
 
-use crate::scene::{BTC, ETH, Scene, figures, is_long, more, ms, options};
+use crate::scene::{ETH, Scene, figures, is_long, more, ms, options};
 use crate::server::{Server, skip};
 use crate::support::proxy::Proxy;
 use crate::support::{free_port, http_get, wait_for};
@@ -23,7 +23,6 @@ fn r01_redis_killed_comes_back_complete() {
     for outage in outages {
         scene.trade(5);
         scene.mark();
-        let before = scene.seq(BTC);
         let killed = Instant::now();
         scene.server.kill();
         f.detection_ms.push(scene.wait_noticed(killed));
@@ -35,7 +34,7 @@ fn r01_redis_killed_comes_back_complete() {
         }
         std::thread::sleep(Duration::from_millis(*outage).saturating_sub(killed.elapsed()));
         scene.server.up();
-        let (first, all) = scene.recovered(Instant::now(), before);
+        let (first, all) = scene.recovered(Instant::now());
         first_ms.push(first);
         all_ms.push(all);
         f.injected += 1;
@@ -59,7 +58,6 @@ fn r02_a_stopped_redis_is_left_and_late_writes_do_no_harm() {
     let mut f = figures("R2", "Redis stopped (SIGSTOP), then continued", 1);
     scene.trade(5);
     scene.mark();
-    let before = scene.seq(BTC);
     let stopped = Instant::now();
     scene.server.signal(Signal::STOP);
     f.detection_ms.push(scene.wait_noticed(stopped));
@@ -67,7 +65,7 @@ fn r02_a_stopped_redis_is_left_and_late_writes_do_no_harm() {
     let length = Duration::from_secs(if is_long() { 30 } else { 3 });
     std::thread::sleep(length.saturating_sub(stopped.elapsed()));
     scene.server.signal(Signal::CONT);
-    let (first, all) = scene.recovered(Instant::now(), before);
+    let (first, all) = scene.recovered(Instant::now());
     f.recovery_ms.push(all);
     f.more = more([("first_write_ms", first), ("stopped_ms", length.as_millis() as f64)]);
     scene.wait_metric("trapline_redis_unknown_outcome_total", 1.0);
@@ -89,7 +87,7 @@ fn r03_a_half_open_connection_is_left_for_a_new_one() {
     let mut first_ms = Vec::new();
     for round in 1..=f.injected {
         scene.trade(5);
-        let before = scene.seq(BTC);
+        scene.mark();
         let stalled = Instant::now();
         proxy.stall();
         wait_for("given up", || match scene.count("half_open_total") {
@@ -98,7 +96,7 @@ fn r03_a_half_open_connection_is_left_for_a_new_one() {
         });
         f.detection_ms.push(ms(stalled));
         scene.trade(5);
-        let (first, all) = scene.recovered(stalled, before);
+        let (first, all) = scene.recovered(stalled);
         first_ms.push(first);
         f.recovery_ms.push(all);
     }
@@ -114,14 +112,14 @@ fn lost(row: &'static str, fault: &'static str, lose: impl Fn(&mut Server)) {
     let mut f = figures(row, fault, 1);
     scene.trade(40);
     scene.events_are_whole();
-    let before = scene.seq(BTC);
+    scene.mark();
     let killed = Instant::now();
     scene.server.kill();
     f.detection_ms.push(scene.wait_noticed(killed));
     lose(&mut scene.server);
     scene.server.up();
     let up = Instant::now();
-    let (first, all) = scene.recovered(up, before);
+    let (first, all) = scene.recovered(up);
     f.recovery_ms.push(all);
     scene.events_are_whole();
     let events_ms = ms(up);
@@ -167,7 +165,7 @@ fn r11_a_loading_redis_is_waited_for_and_not_ready_is_said() {
         let _: () = fill.query(&mut scene.server.eyes()).expect("ballast");
     }
     scene.events_are_whole();
-    let before = scene.seq(BTC);
+    scene.mark();
     let killed = Instant::now();
     scene.server.kill();
     scene.server.set_args(&["--key-load-delay", "100"]);
@@ -186,7 +184,7 @@ fn r11_a_loading_redis_is_waited_for_and_not_ready_is_said() {
         other => Err(format!("{other:?}")),
     });
     let up = Instant::now();
-    let (first, all) = scene.recovered(up, before);
+    let (first, all) = scene.recovered(up);
     f.recovery_ms.push(all);
     f.more = more([("first_write_ms", first), ("loaded_after_ms", ms(killed))]);
     scene.check(f);
@@ -218,7 +216,6 @@ fn r14_a_slow_redis_is_conflated_and_slows_nobody() {
         proxy.delay(delay);
         let slowed = Instant::now();
         scene.trade(3);
-        std::thread::sleep(Duration::from_millis(600));
         wait_for("it is slow", || match scene.metric("trapline_write_lag_seconds") {
             lag if lag >= 0.002 * delay as f64 * 0.9 => Ok(()),
             lag => Err(format!("lag {lag} s")),

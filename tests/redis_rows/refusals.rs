@@ -16,7 +16,7 @@ fn r06_a_full_redis_sheds_metrics_and_loses_nothing_else() {
     let rate = scene.others_rate(Duration::from_millis(700));
     let full = Instant::now();
     scene.server.run(&["CONFIG", "SET", "maxmemory", "100kb"]);
-    let before = scene.seq(BTC);
+    scene.mark();
     f.detection_ms.push(scene.wait_noticed(full));
     scene.trade(5);
     f.others_ratio = Some(scene.others_rate(Duration::from_millis(700)) / rate);
@@ -28,7 +28,7 @@ fn r06_a_full_redis_sheds_metrics_and_loses_nothing_else() {
     scene.says_unavailable();
     assert_eq!(scene.link(), "refused", "the connection is kept");
     scene.server.run(&["CONFIG", "SET", "maxmemory", "0"]);
-    let (first, all) = scene.recovered(Instant::now(), before);
+    let (first, all) = scene.recovered(Instant::now());
     f.recovery_ms.push(all);
     f.more = more([("first_write_ms", first), ("metrics_shed", scene.count("latencies_shed_total") as f64)]);
     scene.wait_metric("trapline_redis_errors_total{code=\"oom\"}", 1.0);
@@ -46,7 +46,7 @@ fn r07_a_primary_that_became_a_replica_is_left_and_told() {
     let mut f = figures("R7", "Redis made a replica (REPLICAOF): READONLY", 1);
     scene.trade(5);
     scene.events_are_whole();
-    let before = scene.seq(BTC);
+    scene.mark();
     let changed = Instant::now();
     scene.server.run(&["REPLICAOF", "127.0.0.1", "1"]);
     f.detection_ms.push(scene.wait_noticed(changed));
@@ -54,7 +54,7 @@ fn r07_a_primary_that_became_a_replica_is_left_and_told() {
     scene.says_unavailable();
     scene.wait_metric("trapline_redis_errors_total{code=\"readonly\"}", 1.0);
     scene.server.run(&["REPLICAOF", "NO", "ONE"]);
-    let (first, all) = scene.recovered(Instant::now(), before);
+    let (first, all) = scene.recovered(Instant::now());
     f.recovery_ms.push(all);
     f.more = more([("first_write_ms", first)]);
     scene.wait_alert("redis_unavailable");
@@ -87,7 +87,7 @@ fn r08_a_rotated_password_is_read_again_and_never_shown() {
     let mut f =
         figures("R8", "Password rotated in Redis, the old one refused (WRONGPASS), then default locked (NOAUTH)", 2);
     scene.trade(5);
-    let before = scene.seq(BTC);
+    scene.mark();
     let changed = Instant::now();
     scene.server.run(&["ACL", "SETUSER", "writer", "resetpass", &format!(">{}", SECRETS[1])]);
     scene.server.run(&["CLIENT", "KILL", "USER", "writer"]);
@@ -101,7 +101,7 @@ fn r08_a_rotated_password_is_read_again_and_never_shown() {
     assert!(scene.metric("trapline_redis_errors_total{code=\"auth\"}") <= tries + 1.0, "slow retry");
     assert_eq!(http_get(scene.daemon.status_port, "/livez").0, 200, "no crash loop");
     write(SECRETS[1]);
-    let (first, all) = scene.recovered(Instant::now(), before);
+    let (first, all) = scene.recovered(Instant::now());
     f.recovery_ms.push(all);
     f.more = more([("first_write_ms", first)]);
     // Nothing was restarted for it, and no word of either password is anywhere.
@@ -239,7 +239,6 @@ fn r12_a_busy_redis_is_waited_for_and_the_hint_names_script_kill() {
     let mut scene = Scene::with(&["--busy-reply-threshold", "300"], &options(&[]));
     let mut f = figures("R12", "Another client's script runs without end (BUSY)", 1);
     scene.trade(5);
-    let before = scene.seq(BTC);
     let url = scene.server.url();
     let endless = std::thread::spawn(move || {
         let mut client = redis::Client::open(url).expect("url").get_connection().expect("redis");
@@ -253,7 +252,7 @@ fn r12_a_busy_redis_is_waited_for_and_the_hint_names_script_kill() {
     assert_eq!(http_get(scene.daemon.status_port, "/livez").0, 200);
     scene.server.run(&["SCRIPT", "KILL"]);
     assert!(endless.join().expect("joined").is_err());
-    let (first, all) = scene.recovered(Instant::now(), before);
+    let (first, all) = scene.recovered(Instant::now());
     f.recovery_ms.push(all);
     f.more = more([("first_write_ms", first)]);
     scene.check(f);
@@ -267,7 +266,6 @@ fn r13_a_redis_that_cannot_save_is_waited_for() {
     let mut scene = Scene::with(&["--save", "3600 1000000", "--enable-protected-configs", "yes"], &options(&[]));
     let mut f = figures("R13", "Redis cannot save: its folder is gone (MISCONF)", 1);
     scene.trade(5);
-    let before = scene.seq(BTC);
     let folder = scene.server.folder().join("data");
     let away = scene.server.folder().join("away");
     let began = Instant::now();
@@ -284,7 +282,7 @@ fn r13_a_redis_that_cannot_save_is_waited_for() {
     scene.server.run(&["CONFIG", "SET", "dir", &folder.display().to_string()]);
     let mended = Instant::now();
     let _ = redis::cmd("BGSAVE").query::<String>(&mut scene.server.eyes());
-    let (first, all) = scene.recovered(mended, before);
+    let (first, all) = scene.recovered(mended);
     f.recovery_ms.push(all);
     f.more = more([("first_write_ms", first)]);
     scene.wait_alert("redis_unavailable");
@@ -311,7 +309,6 @@ fn full_disk() {
     let mut scene = Scene::with(&["--dir", &dir], &options(&[]));
     let mut f = figures("R13", "The disk of Redis' append-only file is full (6 MiB)", 1);
     scene.trade(5);
-    let before = scene.seq(BTC);
     let began = Instant::now();
     let ballast = place.path().join("ballast");
     std::fs::write(&ballast, vec![0; 16 << 20]).unwrap_err();
@@ -319,7 +316,7 @@ fn full_disk() {
     scene.trade(5);
     scene.wait_metric("trapline_redis_errors_total{code=\"misconf\"}", 1.0);
     std::fs::remove_file(&ballast).expect("space");
-    let (first, all) = scene.recovered(Instant::now(), before);
+    let (first, all) = scene.recovered(Instant::now());
     f.recovery_ms.push(all);
     f.more = more([("first_write_ms", first)]);
     scene.trade(5);

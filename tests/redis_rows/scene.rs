@@ -142,11 +142,17 @@ impl Scene {
         });
     }
 
-    /// From `from` to the first newer value, and to all of the state, ms.
-    pub fn recovered(&self, from: Instant, before: i64) -> (f64, f64) {
-        let deadline = Instant::now() + crate::support::PATIENCE;
+    /// The newest value that the daemon has accepted.
+    fn accepted(&self) -> i64 {
+        self.daemon.statusz()["symbols"][0]["market"]["accepted_seq"].as_i64().unwrap_or(i64::MAX)
+    }
+
+    /// From `from`, when Redis took writes again, to the first value that was accepted while it did not, and to all of
+    /// the state, ms.
+    pub fn recovered(&self, from: Instant) -> (f64, f64) {
+        let (wanted, deadline) = (self.accepted(), Instant::now() + crate::support::PATIENCE);
         let first = loop {
-            if self.seq(BTC) > before {
+            if self.seq(BTC) >= wanted {
                 break ms(from);
             }
             assert!(Instant::now() < deadline, "no newer value; log:\n{}", self.daemon.log());

@@ -203,7 +203,7 @@ impl<P: Party> Chaos<P> {
                 self.pause(10..40);
                 self.proxy.freeze();
                 self.offer(1..20);
-                self.pause(300..900);
+                self.pause(1_200..1_700);
                 self.offer(1..20);
                 self.pause(20..200);
                 // The old connection lets go of what it held.

@@ -284,3 +284,33 @@ fn what_a_former_process_left_can_be_marked_stale() {
         assert!(json.contains(r#""stale":1"#) && json.contains(r#""has_position":false"#), "{key}: {json}");
     }
 }
+
+#[test]
+fn fields_that_another_program_wrote_are_noticed_and_made_true_again() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let daemon = Setup::at(&server.socket()).start();
+    daemon.flat(HoldSide::Long, 1);
+    daemon.flat(HoldSide::Short, 1);
+    wait_for("flat", || server.field("current_position", "size").as_deref() == Some("0"));
+    // Nothing foreign is seen in what we wrote, however often it is looked at.
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(daemon.count("foreign_writes_total"), 0);
+    server.run(&["HSET", "current_position", "size", "99", "side", "long"]);
+    wait_for("noticed", || daemon.count("foreign_writes_total") == 1);
+    wait_for("true again", || {
+        server.field("current_position", "size").as_deref() == Some("0")
+            && server.field("current_position", "side").as_deref() == Some("none")
+    });
+    server.run(&["SET", "active_position", "{}"]);
+    wait_for("noticed", || daemon.count("foreign_writes_total") == 2);
+    let notes = daemon.board.take_notes();
+    assert_eq!(
+        notes.iter().map(|n| (n.code, n.key.as_str())).collect::<Vec<_>>(),
+        [("foreign_writer", "current_position"), ("foreign_writer", "active_position")]
+    );
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(daemon.count("foreign_writes_total"), 2, "told once each");
+}

@@ -2,6 +2,8 @@
 
 mod deaths;
 mod groups;
+mod journal;
+mod lives;
 mod mailboxes;
 mod mutants;
 mod quarantine;

@@ -165,7 +165,12 @@ fn a_server_that_cannot_save_is_said_to_be_one() {
 fn without_a_server_to_load_it_the_copy_is_not_called_verified() {
     let place = Place::start();
     place.set(&["SET", "a", "1"]);
-    place.run(&["backup", "--redis-bin", "/nowhere/redis-server"]).expect(69);
+    let ended = place.run(&["backup", "--redis-bin", "/nowhere/redis-server"]).expect(69);
+    let folder = std::fs::read_dir(place.state.path().join("backups")).expect("folder").flatten().next().expect("one");
+    assert!(ended.err.contains("--check"), "{}", ended.err);
+    // Nothing is lost by that: where there is a server, it is verified later.
+    let mut command = super::Command::new(super::BIN);
+    Ended::of(&command.args(["backup", "--check"]).arg(folder.path()).output().expect("runs")).expect(0);
     let (_, manifest) = made(&place.run(&["backup", "--no-verify", "--json"]).expect(0));
     assert!(manifest.verified_ms.is_none() && manifest.loaded.is_none());
 }

@@ -190,3 +190,52 @@ fn more_keys_than_the_plan_found_stop_the_act() {
         assert!(place.keys() >= 500);
     });
 }
+
+/// A name changes its meaning again and again while keys are removed: what is precious at that moment stays.
+#[test]
+fn a_key_that_becomes_something_else_while_it_is_judged_stays() {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use trapline::store::link::Target;
+    use trapline::upkeep::{acts::Act, clean, progress::Progress, server::Door};
+    let place = Place::start();
+    let patience = super::support::PATIENCE;
+    let door = Door { target: Target::unix(place.redis.server().socket()), connect: patience, reply: patience };
+    let stop = AtomicBool::new(false);
+    let (mut lost, mut swaps) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut link = place.redis.link();
+            while !stop.load(SeqCst) {
+                // A simulation's key becomes somebody's, in one step, and a moment later its owner looks for it.
+                let mut swap = redis::pipe();
+                swap.cmd("SET").arg("sim_timestamp").arg("2025-03-29 20:09:50").ignore();
+                swap.query::<()>(&mut link).expect("SET");
+                let mut swap = redis::pipe();
+                swap.atomic().cmd("DEL").arg("sim_timestamp").ignore();
+                swap.cmd("HSET").arg("sim_timestamp").arg("precious").arg("1").ignore();
+                swap.query::<()>(&mut link).expect("HSET");
+                std::thread::sleep(std::time::Duration::from_micros(300));
+                let there: bool = redis::cmd("EXISTS").arg("sim_timestamp").query(&mut link).expect("EXISTS");
+                lost += u64::from(!there);
+                swaps += 1;
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        runtime.block_on(async {
+            let mut server = door.open().await.expect("redis answers");
+            let clock = trapline::clock::Clock::system();
+            let json = serde_json::json!({});
+            let mut act = Act::begin(place.state.path(), "test", "clean", "r", &clock, json).expect("act");
+            let mut removed = 0;
+            for _ in 0..1_000 {
+                let plan = clean::plan(&mut server, false, &mut Progress::silent("keys")).await.expect("a plan");
+                let outcome = clean::apply(&mut server, &plan, &mut act, &mut Progress::silent("keys")).await;
+                removed += outcome.map_or(0, |o| o.removed);
+            }
+            stop.store(true, SeqCst);
+            println!("{removed} removed");
+        });
+    });
+    assert_eq!(lost, 0, "of {swaps} times that the key was precious");
+    assert!(swaps > 100);
+}

@@ -3,6 +3,7 @@
 use super::support::{Exchange, Options, World, wait_for};
 use super::{BIN, Command, Ended};
 use std::path::Path;
+use trapline::venue::{ScriptChoice, VenueConfig};
 
 fn spool(state: &Path, words: &[&str]) -> Ended {
     let mut command = Command::new(BIN);
@@ -11,10 +12,11 @@ fn spool(state: &Path, words: &[&str]) -> Ended {
 
 #[test]
 fn a_spool_is_listed_verified_and_exported_beside_the_daemon_and_after_it() {
-    let mut world = World::start(Exchange::config(), &Options::default());
+    let venue = VenueConfig { script: ScriptChoice::Tour, ..Exchange::config() };
+    let mut world = World::start(venue, &Options::default());
     world.daemon.wait_ready();
     let state = world.daemon.state.path().to_owned();
-    // An empty [spool] is there from the start; events come with what happens.
+    // Fills of an account that trades are events.
     wait_for("events in the spool", || {
         let ls = spool(&state, &["ls", "--json"]);
         let found: serde_json::Value = serde_json::from_str(&ls.out).unwrap_or_default();

@@ -17,10 +17,22 @@ fn tap(place: &Place, key: &str, more: &[&str]) -> (Child, BufReader<std::proces
     (child, err)
 }
 
-/// Reads lines until `wanted` have come.
+/// Reads lines until `wanted` have come; what follows them stays for the next call.
 fn lines(child: &mut Child, wanted: usize) -> Vec<String> {
-    let out = BufReader::new(child.stdout.as_mut().expect("standard output"));
-    out.lines().take(wanted).map(|l| l.expect("a line")).collect()
+    let out = child.stdout.as_mut().expect("standard output");
+    let one = |_| {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        loop {
+            assert_eq!(out.read(&mut byte).expect("standard output"), 1, "the tap has ended");
+            if byte[0] == b'\n' {
+                break;
+            }
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).expect("text")
+    };
+    (0..wanted).map(one).collect()
 }
 
 fn end(mut child: Child) {
@@ -88,7 +100,35 @@ fn what_the_server_announces_is_read_only_then_and_nothing_is_switched_on() {
     place.set(&["HSET", "h", "n", "1"]);
     let line = lines(&mut child, 1);
     assert!(line[0].contains("n ") && line[0].ends_with("0 → 1"), "{line:?}");
-    // A flood of changes costs no more than the rate.
+    end(child);
+}
+
+/// Ten thousands of changes cost as many readings as the rate allows, and nobody is cut off.
+#[test]
+fn a_flood_of_changes_costs_no_more_than_the_rate() {
+    let place = Place::start();
+    place.set(&["CONFIG", "SET", "notify-keyspace-events", "KA"]);
+    // Small, so that a listener that does not keep up would be cut off at once.
+    place.set(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 1"]);
+    place.set(&["HSET", "h", "n", "0"]);
+    let (mut child, _err) = tap(&place, "h", &["--json"]);
+    let begun = std::time::Instant::now();
+    let mut link = place.redis.link();
+    for from in (1..=60_000).step_by(1_000) {
+        let mut pipe = redis::pipe();
+        (from..from + 1_000).for_each(|n| _ = pipe.cmd("HSET").arg("h").arg("n").arg(n).ignore());
+        pipe.query::<()>(&mut link).expect("HSET");
+    }
+    let mut told = 0;
+    loop {
+        let line = lines(&mut child, 1).pop().expect("the tap goes on");
+        told += 1;
+        if line.contains("\"60000\"") {
+            break;
+        }
+    }
+    let most = begun.elapsed().as_secs() * 5 + 6;
+    assert!(told <= most, "{told} readings, at most {most} at five a second");
     end(child);
 }
 

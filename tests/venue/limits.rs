@@ -13,7 +13,7 @@ use trapline::venue::instrument::names;
 async fn rest_of(mut stream: TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
     let read = async {
-        let mut part = [0; 65_536];
+        let mut part = vec![0; 65_536];
         while let Ok(count @ 1..) = stream.read(&mut part).await {
             all.extend_from_slice(&part[..count]);
         }

@@ -40,7 +40,8 @@ struct SeenFills {
 }
 
 impl SeenFills {
-    const MAX: usize = 4_096;
+    /// More than one answer holds, or each round would hand on the oldest again.
+    const MAX: usize = 16_384;
 
     /// True for a fill that was not seen before.
     fn is_new(&mut self, id: &str) -> bool {

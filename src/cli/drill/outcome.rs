@@ -87,12 +87,11 @@ impl Outcome {
     pub(super) fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         let Self { lost, quarantined, refused, waiting, .. } = self;
         writeln!(out, "messages  {lost} lost, {quarantined} quarantined, {refused} refused, {waiting} waiting")?;
-        match (self.events_lost, self.events_waiting) {
-            (0, 0) => writeln!(out, "events    {} came meanwhile, none lost, all in Redis", self.events)?,
-            (lost, wait) => {
-                writeln!(out, "events    {} came meanwhile, {lost} lost, {wait} not yet in Redis", self.events)?
-            }
-        }
+        let fate = match (self.events_lost, self.events_waiting) {
+            (0, 0) => "none lost, all in Redis".to_owned(),
+            (lost, waiting) => format!("{lost} lost, {waiting} not yet in Redis"),
+        };
+        writeln!(out, "events    {} came meanwhile, {fate}", self.events)?;
         if !self.restarted_with_it.is_empty() {
             writeln!(out, "with it   {} (they share its thread)", self.restarted_with_it.join(", "))?;
         }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 pub const TEACH: &str = "\
 The server saves in the background (BGSAVE); its file is copied to a dated folder, and the copy is loaded into a private
-redis-server whose numbers of keys must be those of the moment of saving. A manifest with sums and numbers stands beside
-it. Nothing is changed in the data.
+redis-server whose numbers of keys must be those of the moment of saving (it needs as much memory as the data). A manifest
+with sums and numbers stands beside it. Nothing is changed in the data.
 
   trapline backup --config trapline.toml                  into STATE/backups/2026-11-23T06-33-25Z/
   trapline backup --redis unix:///run/redis.sock --to /var/backups/redis

@@ -27,7 +27,7 @@ pub struct RestSettings {
     pub backoff: Duration,
     /// Longest answer; the list of contracts has about 600 kB.
     pub body_max: usize,
-    /// Pages of fills that one call reads at most, 100 rows each.
+    /// Pages of fills that are read at a stretch, 100 rows each: the exchange allows ten calls of this path a second.
     pub fill_pages: u32,
 }
 
@@ -44,6 +44,10 @@ impl Default for RestSettings {
 }
 
 const FILLS_PER_PAGE: usize = 100;
+/// Stretches of [`RestSettings::fill_pages`] that one call reads at most: 10 000 fills with the default.
+const FILL_STRETCHES: u32 = 10;
+/// Between two stretches.
+const FILL_PAUSE: Duration = Duration::from_secs(1);
 /// The account belongs to the classic interface.
 const CODE_CLASSIC: i64 = 40084;
 
@@ -158,8 +162,8 @@ impl Rest {
         Ok(all)
     }
 
-    /// Fills of one product since `since_ms`, oldest first. More than the page limit holds are left for the next call:
-    /// the flag is false then.
+    /// Fills of one product since `since_ms`, oldest first. The exchange tells the newest first, page by page; beyond
+    /// [`FILL_STRETCHES`] the oldest are left out, and the flag is false.
     pub async fn fills(
         &self,
         generation: Generation,
@@ -171,7 +175,11 @@ impl Rest {
         let limit = FILLS_PER_PAGE.to_string();
         let mut all = Decoded::default();
         let mut cursor: Option<String> = None;
-        for _ in 0..self.settings.fill_pages.max(1) {
+        let pages = self.settings.fill_pages.max(1);
+        for n in 0..pages * FILL_STRETCHES {
+            if n > 0 && n % pages == 0 {
+                tokio::time::sleep(FILL_PAUSE).await;
+            }
             let (path, category, page) = match generation {
                 Generation::Classic => ("/api/v2/mix/order/fills", "productType", "idLessThan"),
                 Generation::Unified => ("/api/v3/trade/fills", "category", "cursor"),

@@ -186,9 +186,14 @@ pub fn current(out: &mut Commands, layout: &Layout, long: Option<Side<'_>>, shor
     out.set(Tag::Active, "active_position", &json, None);
 }
 
+/// The fields of the hash by which a value of another program is told from ours.
+pub const CURRENT_LOOKED: [&str; 7] = ["side", "size", "entryPrice", "leverage", "updateTime", "timestamp", "seq"];
+
 fn current_hash(out: &mut Commands, layout: &Layout, key: &str, side: Side<'_>, hedge: bool) {
     let p = side.picture;
     let open = side.open();
+    out.settle();
+    let from = out.bytes().len();
     out.begin(Tag::CurrentHash, 2 + 2 * 23);
     out.arg("HSET");
     out.arg(key);
@@ -227,6 +232,7 @@ fn current_hash(out: &mut Commands, layout: &Layout, key: &str, side: Side<'_>, 
         out.count(value);
     }
     stale_args(out, layout.mark(side.stale));
+    out.mark_fields(from, &CURRENT_LOOKED);
 }
 
 /// What old dashboards parse: the union of the two dialects they were written for.

@@ -5,7 +5,7 @@ use crate::store::board::{Counts, Note};
 use crate::store::class::Class;
 use crate::store::encode::market::MIRRORS;
 use crate::store::reply;
-use crate::store::resp::fingerprint;
+use crate::store::resp::{fingerprint, fingerprint_all};
 use crate::store::shelf::{Replaced, Shelf};
 use crate::store::tag::Tag;
 use redis::Value;
@@ -49,18 +49,49 @@ impl Session<'_> {
         match shelf.replaced(tag, print, before) {
             Replaced::Ours => {}
             Replaced::Missing => Counts::add(&self.count().audit_mismatch_total, 1),
-            Replaced::Foreign => {
-                let key = shelf.key_of(tag).unwrap_or_default();
-                let aside = before.and_then(|bytes| self.keep_aside(&key, bytes, now, now_ms));
-                tracing::warn!(%key, ?aside, "foreign writer: its value was replaced by the true one");
-                let what = match aside {
-                    Some(aside) => format!("its value stands at {aside}"),
-                    None => "its value was replaced by the true one".to_owned(),
-                };
-                self.note_foreign(&key, &what);
-            }
+            Replaced::Foreign => self.foreign(&shelf.key_of(tag).unwrap_or_default(), before, now, now_ms),
         }
         shelf.confirmed(tag, print, 0, now, now_ms);
+    }
+
+    /// Another program wrote `value` (`None`: fields of a hash) where ours stood, or will stand again in a moment.
+    fn foreign(&mut self, key: &str, value: Option<&[u8]>, now: Instant, now_ms: i64) {
+        let aside = value.and_then(|bytes| self.keep_aside(key, bytes, now, now_ms));
+        tracing::warn!(%key, ?aside, "foreign writer: its value is replaced by the true one");
+        let what = match aside {
+            Some(aside) => format!("its value stands at {aside}"),
+            None => "its value is replaced by the true one".to_owned(),
+        };
+        self.note_foreign(key, &what);
+    }
+
+    /// What stands in a key that others are known to write.
+    pub(super) fn looked(&mut self, shelf: &mut Shelf, place: u8, value: &Value, now: Instant, now_ms: i64) {
+        let Some(&tag) = Tag::LOOKED.get(usize::from(place)) else { return };
+        let bytes = |value: &Value| match value {
+            Value::BulkString(bytes) => Some(bytes.clone()),
+            _ => None,
+        };
+        let (text, print) = match value {
+            Value::Array(fields) => {
+                let fields: Vec<_> = fields.iter().map(bytes).collect();
+                if fields.iter().all(Option::is_none) {
+                    return;
+                }
+                (None, fingerprint_all(&fields.iter().map(Option::as_deref).collect::<Vec<_>>()))
+            }
+            _ => match bytes(value) {
+                Some(text) => {
+                    let print = fingerprint(&text);
+                    (Some(text), print)
+                }
+                None => return,
+            },
+        };
+        if !shelf.looked(tag, print) {
+            self.foreign(&shelf.key_of(tag).unwrap_or_default(), text.as_deref(), now, now_ms);
+            shelf.refused(tag);
+        }
     }
 
     /// With `migrate`, nothing that others wrote is lost; a writer that keeps coming back is answered now and then.

@@ -272,6 +272,7 @@ impl<'a> Session<'a> {
         }
         if std::mem::take(&mut self.count_keys) && self.hold_until.is_none() {
             shelf.ask_owned(&mut self.sending, self.audits);
+            shelf.ask_looked(&mut self.sending);
             for (i, key) in (0..).zip(&self.event_keys) {
                 self.sending.words(Tag::OwnedEvents(i), &["EXISTS", key]);
             }

@@ -46,12 +46,21 @@ impl Session<'_> {
                     self.right_known(place, mark == 1, error.code() != "NOPERM");
                     return Ok(());
                 }
+                if let Tag::Look(place) = tag
+                    && error.code() == "WRONGTYPE"
+                    && let Some(key) = Tag::LOOKED.get(usize::from(place))
+                {
+                    // The next write of it is refused, and decides what happens to a foreign type.
+                    shelf.refused(*key);
+                    return Ok(());
+                }
                 return self.refused(shelf, tag, error.code(), error.details().unwrap_or(""), now, now_ms);
             }
             Reply::Other(value) => match tag {
                 _ if tag.is_text() && mark != 0 => self.replaced(shelf, tag, mark, &value, now, now_ms),
                 Tag::Text(_) => return self.executed(shelf, tag, &value, now, now_ms),
                 Tag::MirrorType => self.mirror_type(shelf, mark, &value, now, now_ms),
+                Tag::Look(place) => self.looked(shelf, place, &value, now, now_ms),
                 Tag::MirrorValue => self.mirror_value(mark, &value),
                 Tag::Events => self.answered(&value, now, now_ms)?,
                 Tag::Audit => self.audited(shelf, mark, &value)?,

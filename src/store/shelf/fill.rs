@@ -16,8 +16,9 @@ impl Shelf {
         if slot.floor_ms.is_some() {
             return;
         }
+        let whole = std::mem::take(&mut slot.whole);
         match &slot.sent {
-            Some((before, extra)) if *extra == slot.extra => {
+            Some((before, extra)) if *extra == slot.extra && !whole => {
                 market::market_lean(&mut self.out, &self.layout, before, &picture);
             }
             _ => market::market_full(&mut self.out, &self.layout, &picture, &slot.extra),

@@ -39,6 +39,8 @@ struct MarketSlot {
     extra: MarketExtra,
     /// What this connection has written last.
     sent: Option<(MarketPicture, MarketExtra)>,
+    /// The next write holds every field: somebody may have taken one away.
+    whole: bool,
     dirty: bool,
     /// Exchange time that an earlier process wrote.
     floor_ms: Option<i64>,
@@ -353,6 +355,7 @@ impl Shelf {
     /// key that somebody deleted.
     pub(in crate::store) fn refresh_quiet(&mut self) {
         let mut count = 0;
+        self.market.iter_mut().for_each(|slot| slot.whole = true);
         for slot in self.position.iter_mut().flatten().filter(|s| s.picture.is_some()) {
             slot.dirty = true;
             count += 1;

@@ -70,6 +70,7 @@ impl Shelf {
             Tag::Position(symbol, side) => self.board.position(symbol, side).written(mark, now_ms),
             Tag::MainAccount => self.board.account.written(1, now_ms),
             Tag::CurrentHash => {
+                self.prints.insert(tag, mark);
                 self.expiry_due = true;
                 self.others_dirty = true;
             }

@@ -4,6 +4,7 @@ use super::Shelf;
 use crate::domain::position::HoldSide;
 use crate::domain::symbol::SymbolId;
 use crate::store::encode::PositionFormat;
+use crate::store::encode::position::CURRENT_LOOKED;
 use crate::store::encode::state::TextValue;
 use crate::store::resp::{Commands, Number, fingerprint};
 use crate::store::tag::Tag;
@@ -26,6 +27,26 @@ impl Shelf {
             chunk.iter().for_each(|key| out.arg(key));
         }
         out.settle();
+    }
+
+    /// Asks what stands in the keys that others are known to write.
+    pub(in crate::store) fn ask_looked(&self, out: &mut Commands) {
+        for (i, tag) in (0..).zip(Tag::LOOKED).filter(|(_, tag)| self.prints.contains_key(tag)) {
+            let Some(key) = self.key_of(tag) else { continue };
+            if tag == Tag::CurrentHash {
+                let words = [&["HMGET", key.as_str()], &CURRENT_LOOKED[..]].concat();
+                out.words(Tag::Look(i), &words);
+            } else {
+                out.words(Tag::Look(i), &["GET", &key]);
+            }
+        }
+        out.settle();
+    }
+
+    /// Whether what was read is what this connection wrote last. What is foreign is remembered, so that it is told once;
+    /// a key that is gone is another matter.
+    pub(in crate::store) fn looked(&mut self, tag: Tag, print: u64) -> bool {
+        self.prints.get_mut(&tag).is_none_or(|known| std::mem::replace(known, print) == print)
     }
 
     /// Fingerprint of the `last_btc_price` that was encoded last.

@@ -52,24 +52,6 @@ fn what_was_safe_is_there_after_a_restart() {
     assert_eq!(spool.first(), 1);
 }
 
-/// A spool whose head is whole and whose pages are not: the database library panics on it.
-#[test]
-fn a_spool_with_damaged_pages_is_set_aside() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("spool.redb");
-    let (spool, _) = Spool::open(settings(folder.path()), 50);
-    append(&spool, 1..=100);
-    drop(spool);
-    wait("file is free", || inspect(&file, |_| {}).is_ok());
-    let mut bytes = std::fs::read(&file).unwrap();
-    bytes[4_096..].fill(0xa5);
-    std::fs::write(&file, bytes).unwrap();
-    let (spool, found) = Spool::open(settings(folder.path()), 70);
-    assert!(found.set_aside.is_some_and(|aside| aside.exists()), "set aside, and no crash loop");
-    append(&spool, 1..=3);
-    assert!(spool.is_durable());
-}
-
 #[test]
 fn a_file_that_is_no_spool_is_set_aside() {
     for (name, bytes) in [("noise", &b"this is no database at all, but long enough to look at"[..]), ("empty", b"")] {

@@ -70,6 +70,7 @@ pub fn tell(entry: &JournalEntry) -> String {
             ms("ms"),
             number("count")
         ),
+        "operator" if text("why").is_empty() => format!("{}: {} by {}", text("room"), text("command"), text("who")),
         "operator" => format!("{}: {} by {}: {}", text("room"), text("command"), text("who"), text("why")),
         "drain" => format!("{} drains", text("group")),
         "stopped" => format!("{} stopped, {} messages left", text("group"), number("undelivered")),
@@ -105,8 +106,10 @@ fn down(entry: &JournalEntry) -> String {
     if !text("location").is_empty() {
         add(format!(" at {}", text("location")));
     }
-    if !text("message_kind").is_empty() {
-        add(format!(", with {} {} in hand", text("message_kind"), number("message_seq")));
+    match (text("message_kind"), number("message_seq")) {
+        ("", _) => {}
+        (step, 0) => add(format!(", in its step {step}")),
+        (kind, seq) => add(format!(", with {kind} {seq} in hand")),
     }
     if !text("message_fate").is_empty() {
         add(format!(" ({})", text("message_fate")));
@@ -135,8 +138,12 @@ pub fn span(us: u64) -> String {
         1_000..10_000 => format!("{:.1} ms", us as f64 / 1e3),
         10_000..1_000_000 => format!("{} ms", us / 1_000),
         1_000_000..60_000_000 => format!("{:.1} s", us as f64 / 1e6),
-        60_000_000..3_600_000_000 => format!("{} min {} s", us / 60_000_000, us / 1_000_000 % 60),
-        3_600_000_000..172_800_000_000 => format!("{} h {} min", us / 3_600_000_000, us / 60_000_000 % 60),
-        _ => format!("{} d {} h", us / 86_400_000_000, us / 3_600_000_000 % 24),
+        60_000_000..3_600_000_000 => two((us / 60_000_000, "min"), (us / 1_000_000 % 60, "s")),
+        3_600_000_000..172_800_000_000 => two((us / 3_600_000_000, "h"), (us / 60_000_000 % 60, "min")),
+        _ => two((us / 86_400_000_000, "d"), (us / 3_600_000_000 % 24, "h")),
     }
+}
+
+fn two((large, of_large): (u64, &str), (small, of_small): (u64, &str)) -> String {
+    if small == 0 { format!("{large} {of_large}") } else { format!("{large} {of_large} {small} {of_small}") }
 }

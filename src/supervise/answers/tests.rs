@@ -183,6 +183,7 @@ fn a_story_holds_what_belongs_to_it_and_nothing_else() {
         ("room", "w", "room", "w down", "a down"),
         ("key", "market:BTCUSDT", "key", "a down: hang", "ETHUSDT"),
         ("key by its redis name", "trapline:BTCUSDT:market_state", "key", "fresh again", "ETHUSDT"),
+        ("an old key without a symbol", "last_btc_price", "key", "market:ETHUSDT stale", "\u{0}"),
         ("fingerprint", "a-panic", "fingerprint", "quarantine as 4", "hang"),
         ("quarantine", "q4", "quarantine", "by me: fixed", "hang"),
         ("quarantine by number", "4", "quarantine", "a down: panic", "w down"),
@@ -209,9 +210,12 @@ fn spans_have_the_unit_that_fits() {
         (10_000, "10 ms"),
         (999_999, "999 ms"),
         (1_000_000, "1.0 s"),
-        (60_000_000, "1 min 0 s"),
-        (3_600_000_000, "1 h 0 min"),
-        (172_800_000_000, "2 d 0 h"),
+        (60_000_000, "1 min"),
+        (61_000_000, "1 min 1 s"),
+        (3_600_000_000, "1 h"),
+        (5_460_000_000, "1 h 31 min"),
+        (172_800_000_000, "2 d"),
+        (176_400_000_000, "2 d 1 h"),
     ] {
         assert_eq!(span(us), text);
     }

@@ -35,7 +35,9 @@ pub fn why(entries: &[JournalEntry], asked: &str) -> Story {
     let (about, mut chosen): (_, BTreeSet<usize>) = if named("room", asked) {
         ("room", of_room(entries, asked))
     } else if named("key", &label) {
-        ("key", of_key(entries, &label))
+        ("key", of_key(entries, &|key| key == label))
+    } else if let Some(family) = family(asked).filter(|family| entries.iter().any(|e| family(e.text("key")))) {
+        ("key", of_key(entries, &family))
     } else if named("fingerprint", asked) {
         ("fingerprint", of_fingerprint(entries, asked))
     } else if let Some(id) = quarantine.filter(|id| holds(entries, *id)) {
@@ -85,10 +87,11 @@ fn of_room(entries: &[JournalEntry], room: &str) -> BTreeSet<usize> {
 
 /// Each time that it was stale, with everything that happened to anybody from shortly before its last proof until it
 /// was fresh again.
-fn of_key(entries: &[JournalEntry], key: &str) -> BTreeSet<usize> {
+fn of_key(entries: &[JournalEntry], is_asked: &dyn Fn(&str) -> bool) -> BTreeSet<usize> {
+    let named = |entry: &&JournalEntry| !entry.text("key").is_empty() && is_asked(entry.text("key"));
     let mut windows = Vec::new();
     let mut open: Option<i64> = None;
-    for entry in entries.iter().filter(|entry| entry.text("key") == key) {
+    for entry in entries.iter().filter(named) {
         if entry.event == "key_stale" {
             let age = i64::try_from(entry.number("age_ms")).unwrap_or(0);
             open.get_or_insert(entry.at_ms - age - LEAD_MS);
@@ -102,7 +105,7 @@ fn of_key(entries: &[JournalEntry], key: &str) -> BTreeSet<usize> {
     }
     let others = ["key_stale", "key_fresh", "ready", "drain", "stopped", "recovered"];
     matching(entries, |entry| {
-        entry.text("key") == key
+        named(&entry)
             || (!others.contains(&entry.event.as_str()) && windows.iter().any(|window| window.contains(&entry.at_ms)))
     })
 }
@@ -164,6 +167,21 @@ fn key_label(asked: &str) -> String {
         [_, .., symbol, "position", side] => format!("position:{symbol}:{side}"),
         _ => asked.to_owned(),
     }
+}
+
+/// Keys without a symbol in their name stand for all that they may be made of.
+fn family(asked: &str) -> Option<impl Fn(&str) -> bool + use<>> {
+    let side = ["long", "short"].into_iter().find(|side| asked.contains(side));
+    let prefix = match asked {
+        _ if asked.contains("position") => "position:",
+        _ if asked.contains("price") || asked.contains("market") || asked.contains("volume") => "market:",
+        _ => return None,
+    };
+    Some(move |key: &str| {
+        // All positions at once, when the private feed was away.
+        let whole = key == "positions" && prefix == "position:";
+        whole || key.starts_with(prefix) && side.is_none_or(|side| key.ends_with(side))
+    })
 }
 
 fn known(entries: &[JournalEntry]) -> Vec<String> {

@@ -80,7 +80,6 @@ impl CrashReport {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Record {
     Boot {
-        version: String,
         pid: u32,
         seed: u64,
         rooms: usize,
@@ -224,46 +223,53 @@ impl Record {
         matches!(self, Self::Escalate { .. } | Self::Exit { .. })
     }
 
-    /// The same fact for the log; the journal's file has the details.
-    pub(crate) fn trace(&self) {
+    /// The same fact for the log, under the same number and names; the journal's file has the details. What a room has
+    /// told in its own words already, and what is no trouble, is told at the level `debug`.
+    pub(crate) fn trace(&self, jseq: u64) {
         use tracing::{debug, error, info, warn};
         match self {
-            Self::Boot { version, rooms, .. } => info!(%version, rooms, "supervision started"),
-            Self::Ready { path, epoch, birth_us, .. } => debug!(%path, epoch, birth_us, "room ready"),
-            Self::Down(report) => warn!(path = %report.path, epoch = report.epoch, cause = report.cause,
+            Self::Boot { pid, seed, rooms } => info!(jseq, pid, seed, rooms, "supervision started"),
+            Self::Ready { path, epoch, birth_us, .. } => debug!(jseq, %path, epoch, birth_us, "room ready"),
+            Self::Down(report) => warn!(jseq, path = %report.path, epoch = report.epoch, cause = report.cause,
                 text = %report.text, location = report.location.as_deref().unwrap_or(""),
-                message = report.message_kind.unwrap_or(""), seq = report.message_seq.unwrap_or(0),
-                fate = report.message_fate, decision = report.decision, delay_ms = report.delay_ms,
+                message_kind = report.message_kind.unwrap_or(""), message_seq = report.message_seq.unwrap_or(0),
+                message_fate = report.message_fate, decision = report.decision, delay_ms = report.delay_ms,
                 fingerprint = %report.fingerprint, "room down"),
             Self::Restarted { path, epoch, cause, recovery_us, .. } => {
-                info!(%path, epoch, cause, recovery_us, "room restarted");
+                info!(jseq, %path, epoch, cause, recovery_us, "room restarted");
             }
             Self::Recovered { room, epoch, cause, handled_us, .. } => {
-                debug!(room, epoch, cause, handled_us, "room works again");
+                debug!(jseq, room, epoch, cause, handled_us, "room works again");
             }
-            // Said by the room that judges them.
-            Self::KeyStale { .. } | Self::KeyFresh { .. } | Self::Trouble { .. } | Self::Refused { .. } => {}
+            Self::KeyStale { key, reason, age_ms } => debug!(jseq, %key, reason, age_ms, "key stale"),
+            Self::KeyFresh { key, stale_ms } => debug!(jseq, %key, stale_ms, "key fresh"),
+            Self::Trouble { problem, over, text } => debug!(jseq, problem, over, %text, "trouble"),
+            Self::Refused { reason, kind, detail, total } => debug!(jseq, reason, kind, %detail, total, "refused"),
             Self::Repeated { room, cause, fingerprint, deaths, restarts, .. } => {
-                warn!(room, cause, %fingerprint, deaths, restarts, "same death repeated");
+                warn!(jseq, room, cause, %fingerprint, deaths, restarts, "same death repeated");
             }
-            Self::Escalate { group, room, why, delay_ms } => error!(group, room, why, delay_ms, "group escalated"),
-            Self::Ended { path, epoch, cause, .. } => info!(%path, epoch, cause, "room ended"),
+            Self::Escalate { group, room, why, delay_ms } => {
+                error!(jseq, group, room, why, delay_ms, "group escalated");
+            }
+            Self::Ended { path, epoch, cause, .. } => info!(jseq, %path, epoch, cause, "room ended"),
             Self::Quarantined { room, id, kind, seq, cause } => {
-                warn!(%room, id, %kind, seq, %cause, "message quarantined");
+                warn!(jseq, %room, id, %kind, seq, %cause, "message quarantined");
             }
             Self::HangSuspect { room, epoch, busy_ms, kind, seq } => {
-                warn!(room, epoch, busy_ms, kind, seq, "room slow");
+                warn!(jseq, room, epoch, busy_ms, kind, seq, "room slow");
             }
-            Self::Amnesty { late_ms } => warn!(late_ms, "watchdog late, clocks re-armed"),
-            Self::ZombieEnded { room, epoch } => info!(room, epoch, "abandoned thread came back"),
-            Self::OverflowBegin { room, policy, capacity } => warn!(room, policy, capacity, "mailbox full"),
-            Self::OverflowEnd { room, policy, count, ms } => info!(room, policy, count, ms, "mailbox has space again"),
-            Self::Operator { room, command, who, why } => info!(%room, %command, %who, %why, "operator"),
-            Self::Drain { group } => info!(group, "draining"),
-            Self::Stopped { group, undelivered } => info!(group, undelivered, "group stopped"),
-            Self::JournalGap { lane, lost } => warn!(lane, lost, "journal records lost"),
-            Self::Exit { code: 0, reason } => info!(code = 0, reason, "supervision ends"),
-            Self::Exit { code, reason } => error!(code, reason, "supervision ends"),
+            Self::Amnesty { late_ms } => warn!(jseq, late_ms, "watchdog late, clocks re-armed"),
+            Self::ZombieEnded { room, epoch } => info!(jseq, room, epoch, "abandoned thread came back"),
+            Self::OverflowBegin { room, policy, capacity } => warn!(jseq, room, policy, capacity, "mailbox full"),
+            Self::OverflowEnd { room, policy, count, ms } => {
+                info!(jseq, room, policy, count, ms, "mailbox has space again");
+            }
+            Self::Operator { room, command, who, why } => info!(jseq, %room, %command, %who, %why, "operator"),
+            Self::Drain { group } => info!(jseq, group, "draining"),
+            Self::Stopped { group, undelivered } => info!(jseq, group, undelivered, "group stopped"),
+            Self::JournalGap { lane, lost } => warn!(jseq, lane, lost, "journal records lost"),
+            Self::Exit { code: 0, reason } => info!(jseq, code = 0, reason, "supervision ends"),
+            Self::Exit { code, reason } => error!(jseq, code, reason, "supervision ends"),
         }
     }
 }

@@ -27,6 +27,7 @@ struct Line<'a> {
     at_ms: i64,
     mono_ms: u64,
     boot: &'a str,
+    version: &'static str,
     #[serde(flatten)]
     record: &'a Record,
 }
@@ -211,10 +212,11 @@ impl Writer {
     }
 
     fn write(&mut self, at_ms: i64, record: &Record) {
-        record.trace();
         self.jseq += 1;
+        record.trace(self.jseq);
         let mono_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let line = Line { jseq: self.jseq, at_ms, mono_ms, boot: &self.boot, record };
+        let line =
+            Line { jseq: self.jseq, at_ms, mono_ms, boot: &self.boot, version: env!("CARGO_PKG_VERSION"), record };
         // The records are our own plain types: if one did not serialise, the gap in the numbers would show it.
         let Ok(mut text) = serde_json::to_string(&line) else { return };
         let mut kept = lock(&self.kept);

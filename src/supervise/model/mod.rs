@@ -2,7 +2,12 @@
 //! time, with loom's locks and flags in the place of the system's (`sync`), and run in every order of the steps of two
 //! senders, an incarnation, and whoever takes it away from its room. Only actix stands in: a [`house::House`] has an inbox
 //! for each incarnation and runs it as [`Shell`](super::shell::Shell) does.
-#![allow(dead_code, unused_imports, reason = "the model uses its part of the real files")]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::duplicate_mod,
+    reason = "the real files once more, of which the model uses a part"
+)]
 
 mod sync;
 

@@ -66,8 +66,9 @@ pub async fn make(door: &Door, settings: &Settings, clock: &Clock) -> Result<(Pa
     let about = server.info("server").await?;
     let folder = new_folder(&settings.to, clock.now_ms())?;
     let made = into(door, &mut server, &about, settings, &folder, clock).await;
-    if made.is_err() && !folder.join(FILE).exists() {
-        // Nothing came: leave no empty folder behind.
+    if made.is_err() && !folder.join(MANIFEST).exists() {
+        // Nothing came, or half of it: that is no backup. A corrupt copy has another name and stays for a look.
+        let _ = std::fs::remove_file(folder.join(FILE));
         let _ = std::fs::remove_dir(&folder);
     }
     made.map(|manifest| (folder, manifest))
@@ -118,15 +119,33 @@ async fn into(
         verified_ms: None,
         verified_with: String::new(),
     };
-    if settings.verify {
-        let loaded = load(&file, &settings.loader).await?;
-        verify::compare(&file, &manifest, &loaded)?;
-        manifest.verified_ms = Some(clock.now_ms());
-        manifest.verified_with = loaded.version;
-        manifest.loaded = Some(loaded.dbs);
-    }
-    // Last of all: a folder without it is no backup.
+    // A folder without it is no backup. One that is not verified yet can be looked at again.
     manifest::write(folder, &manifest)?;
+    if settings.verify {
+        let proved = match load(&file, &settings.loader).await {
+            Ok(loaded) => verify::compare(&file, &manifest, &loaded).map(|()| loaded),
+            Err(error) => Err(error),
+        };
+        match proved {
+            Ok(loaded) => {
+                manifest.verified_ms = Some(clock.now_ms());
+                manifest.verified_with = loaded.version;
+                manifest.loaded = Some(loaded.dbs);
+                manifest::write(folder, &manifest)?;
+            }
+            Err(UpkeepError::Violated(why)) => {
+                let _ = std::fs::remove_file(folder.join(MANIFEST));
+                return Err(UpkeepError::Violated(why));
+            }
+            Err(error) => {
+                return Err(UpkeepError::Missing(format!(
+                    "{error}\nthe copy stays in {}, not verified: trapline backup --check {} --redis-bin FILE",
+                    folder.display(),
+                    folder.display()
+                )));
+            }
+        }
+    }
     Ok(manifest)
 }
 

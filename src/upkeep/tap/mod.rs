@@ -12,9 +12,8 @@ use super::sample::{self, Kind};
 use super::server::{Door, Pipe, Server, bytes, count, list};
 use redis::Value;
 use std::future::poll_fn;
-use std::task::Poll;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// Items of a list, set or sorted set that are watched, from the end that is written.
 const WINDOW: usize = 64;
@@ -67,19 +66,32 @@ impl Tap {
         &self.seen
     }
 
-    /// What changed by the next reading; often nothing.
-    pub async fn next(&mut self) -> Result<Vec<Change>, UpkeepError> {
-        if let Some(ears) = &mut self.ears
-            && let Ok(heard) = timeout(QUIET, announced(ears)).await
-        {
+    /// Waits for an announcement, and until a reading is due.
+    async fn wait(&mut self) -> Result<(), UpkeepError> {
+        let Some(ears) = &mut self.ears else { return Ok(()) };
+        // Nothing announced for long: look all the same.
+        if let Ok(heard) = timeout(QUIET, announced(ears)).await {
             heard?;
         }
-        sleep_until(self.due).await;
-        if let Some(ears) = &mut self.ears {
-            // What was announced meanwhile is in the reading that follows. All of it is taken out: a server does not
-            // keep much for a slow listener.
-            drain(ears).await?;
+        // What is announced meanwhile is in the reading that follows. It is taken out as it comes: a server cuts a
+        // listener off that leaves too much lying.
+        while Instant::now() < self.due {
+            match timeout_at(self.due, announced(ears)).await {
+                Ok(heard) => heard?,
+                Err(_) => break,
+            }
         }
+        Ok(())
+    }
+
+    /// What changed by the next reading; often nothing.
+    pub async fn next(&mut self) -> Result<Vec<Change>, UpkeepError> {
+        if self.wait().await.is_err() {
+            // Cut off, perhaps for listening too slowly: from now on the key is read at the rate. If the server itself
+            // is gone the reading says so.
+            self.ears = None;
+        }
+        sleep_until(self.due).await;
         self.due = Instant::now() + self.pause;
         let now = read(&mut self.server, &self.key, &self.seen).await?;
         let changes = diff(&self.seen, &now);
@@ -113,22 +125,6 @@ async fn announced(ears: &mut Server) -> Result<(), UpkeepError> {
             return Ok(());
         }
         poll_fn(|cx| link.poll_fill(cx)).await.map_err(&broken)?;
-    }
-}
-
-async fn drain(ears: &mut Server) -> Result<(), UpkeepError> {
-    let shown = ears.shown.clone();
-    let broken = |error| UpkeepError::Link { target: shown.clone(), error };
-    let link = ears.link();
-    loop {
-        while link.next_reply().map_err(&broken)?.is_some() {}
-        let more = poll_fn(|cx| match link.poll_fill(cx) {
-            Poll::Ready(filled) => Poll::Ready(filled.map(|()| true)),
-            Poll::Pending => Poll::Ready(Ok(false)),
-        });
-        if !more.await.map_err(&broken)? {
-            return Ok(());
-        }
     }
 }
 

@@ -105,6 +105,7 @@ pub async fn answer(shared: &Arc<Shared>, peer: IpAddr, head: &Parts, body: &Byt
         let may = shared.peers.may_ask(peer, &shared.config.limits, Instant::now());
         left = if may { shared.rates.left(path, &who(head, peer)) } else { None };
         if left.is_none() {
+            shared.core().hub.met.requests += 1;
             let body = error_body("429", "Too Many Requests", now_ms);
             return with_left(json(StatusCode::TOO_MANY_REQUESTS, body), 0);
         }

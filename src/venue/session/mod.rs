@@ -178,8 +178,10 @@ async fn lifetime(outbox: &Outbox, shared: &Shared, id: ClientId, pinged: &Atomi
                 let silent = begun + Duration::from_millis(pinged.load(Ordering::Relaxed)) + limits.ping_kill;
                 if Instant::now() >= silent {
                     tracing::debug!(client = id, "no ping: cut");
+                    shared.core().hub.met.ping += 1;
                     outbox.end(End::Abrupt);
                 } else if Instant::now() >= begun + limits.day {
+                    shared.core().hub.met.day += 1;
                     outbox.end(End::Abrupt);
                 } else {
                     continue;

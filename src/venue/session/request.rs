@@ -98,6 +98,7 @@ impl Conversation {
         let mut core = shared.core();
         let limits = shared.config.limits;
         if over(&mut self.messages, limits.messages_per_second, Duration::from_secs(1)) {
+            core.hub.met.messages += 1;
             self.refuse(&mut core, &Reject::TooMany, None, None);
             self.end(&core, End::FlushThenAbrupt);
             return;
@@ -118,6 +119,7 @@ impl Conversation {
             "login" => self.login(&mut core, args.first()),
             "subscribe" | "unsubscribe" => {
                 if text.len() > limits.frame_bytes || args.len() > limits.frame_args {
+                    core.hub.met.sizes += 1;
                     if self.door.generation == Generation::V2 {
                         self.refuse(&mut core, &Reject::OverLimit, None, Some(op));
                     }
@@ -185,6 +187,7 @@ impl Conversation {
     fn subscribe(&mut self, core: &mut Core, args: &[Value]) {
         let limits = self.shared.config.limits;
         let too_many = over(&mut self.subscribes, limits.subscribes_per_hour, limits.hour);
+        core.hub.met.subscribes += u64::from(too_many);
         if too_many || self.turn(core, FaultName::RateLimit30006, None) {
             return self.refuse(core, &Reject::TooMany, args.first(), Some("subscribe"));
         }
@@ -202,6 +205,7 @@ impl Conversation {
                 Ok((topic, echo)) => {
                     let held = core.hub.clients.get(&self.id).map_or(0, |c| c.topics.len());
                     if held >= limits.channels {
+                        core.hub.met.channels += 1;
                         self.refuse(core, &Reject::OverLimit, Some(arg), Some("subscribe"));
                         self.end(core, End::FlushThenAbrupt);
                         return;

@@ -1,0 +1,74 @@
+//! What the daemon's process costs, once a second; and what a list of spans amounts to.
+
+use std::collections::BTreeMap;
+
+/// One look at a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Of the process, so each of its lives has its own line.
+    pub pid: u32,
+    /// Since this life began, s.
+    pub age_s: f64,
+    pub rss_kib: f64,
+    pub fds: f64,
+    pub threads: f64,
+}
+
+pub fn look(pid: u32, age_s: f64) -> Option<Look> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<f64>().ok()
+    };
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as f64;
+    Some(Look { pid, age_s, rss_kib: field("VmRSS:")?, fds, threads: field("Threads:")? })
+}
+
+/// Looks with the lives of a process that each began anew: steepness within lives, not between them.
+#[derive(Default)]
+pub struct Looks {
+    pub all: Vec<Look>,
+}
+
+impl Looks {
+    /// A process is not judged by what it takes while it starts.
+    const WARM_S: f64 = 20.0;
+
+    pub fn add(&mut self, look: Option<Look>) {
+        // Bounded: a day of them is 86 400.
+        if self.all.len() < 1_000_000 {
+            self.all.extend(look);
+        }
+    }
+
+    pub fn max(&self, what: impl Fn(&Look) -> f64) -> f64 {
+        self.all.iter().map(what).fold(0.0, f64::max)
+    }
+
+    /// Per hour, by least squares over all lives, each with a height of its own; and over how many hours it was seen.
+    pub fn slope(&self, what: impl Fn(&Look) -> f64) -> Option<(f64, f64)> {
+        let mut lives: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
+        for look in self.all.iter().filter(|look| look.age_s >= Self::WARM_S) {
+            lives.entry(look.pid).or_default().push((look.age_s / 3_600.0, what(look)));
+        }
+        let (mut xy, mut xx, mut hours) = (0.0, 0.0, 0.0);
+        for points in lives.values().filter(|points| points.len() >= 10) {
+            let n = points.len() as f64;
+            let (mx, my) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
+            for (x, y) in points {
+                xy += (x - mx) * (y - my);
+                xx += (x - mx) * (x - mx);
+            }
+            hours += points.last().map_or(0.0, |p| p.0) - points.first().map_or(0.0, |p| p.0);
+        }
+        (xx > 0.0).then(|| (xy / xx, hours))
+    }
+}
+
+/// The value below which this share of all lies; 0 of none.
+pub fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(at).copied().unwrap_or(0.0)
+}

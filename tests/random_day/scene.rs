@@ -1,0 +1,261 @@
+//! The whole scene: an exchange whose account trades by a seed, a redis-server, a proxy in front of each, the daemon.
+
+use crate::support::{BIN, Daemon, Exchange, Options, wait_for};
+use crate::truth::{self, Book};
+use crate::wire::{Behind, Wire};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use trapline::managed_redis::{ManagedRedis, ManagedRedisSettings};
+use trapline::venue::account::script::Script;
+use trapline::venue::{Limits, ScriptChoice, VenueConfig};
+
+/// The first one only holds a position, which is never closed; the others trade.
+pub const SYMBOLS: [&str; 8] =
+    ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT", "LTCUSDT", "ADAUSDT", "LINKUSDT"];
+/// Every room of the daemon, as drills name them.
+pub const ROOMS: [&str; 11] = [
+    "exchange_feed",
+    "exchange_feed_private",
+    "reconciler",
+    "validator",
+    "circuit_breaker",
+    "analyst",
+    "trap_recorder",
+    "ledger",
+    "redis_writer",
+    "health_watchdog",
+    "status",
+];
+/// Size of the position that stays.
+pub const HELD: &str = "0.005";
+pub const MARKET_LIMIT_MS: i64 = 3_000;
+pub const POSITION_LIMIT_MS: i64 = 10_000;
+const ROUND_MS: u64 = 2_000;
+/// An open, an add, a flip (two fills), a close.
+const FILLS_PER_CYCLE: u64 = 5;
+
+/// A redis-server that may be killed and started again in the same place.
+pub struct Server {
+    managed: Option<ManagedRedis>,
+    dir: PathBuf,
+    socket: PathBuf,
+}
+
+impl Server {
+    pub fn start(dir: &Path) -> Self {
+        let managed = launch(dir);
+        Self { socket: managed.socket().to_owned(), managed: Some(managed), dir: dir.to_owned() }
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub fn signal(&self, name: &str) {
+        if let Some(managed) = &self.managed {
+            signal(managed.pid(), name);
+        }
+    }
+
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        // It takes its socket with it, so the next one starts afterwards.
+        drop(self.managed.take());
+    }
+
+    pub fn raise(&mut self) {
+        if self.managed.is_none() {
+            self.managed = Some(launch(&self.dir));
+        }
+    }
+
+    /// Cuts the end of the append-only file, as a power loss does. Only while it is dead.
+    pub fn cut_tail(&self, bytes: u64) {
+        let Ok(files) = std::fs::read_dir(self.dir.join("redis/appendonlydir")) else { return };
+        for file in files.flatten().filter(|f| f.file_name().to_string_lossy().ends_with(".incr.aof")) {
+            let size = file.metadata().map_or(0, |m| m.len());
+            let file = std::fs::OpenOptions::new().write(true).open(file.path()).expect("the append-only file");
+            file.set_len(size.saturating_sub(bytes)).expect("cut");
+        }
+    }
+
+    /// Its data are gone. Only while it is dead.
+    pub fn forget(&self) {
+        let _ = std::fs::remove_dir_all(self.dir.join("redis/appendonlydir"));
+        let _ = std::fs::remove_file(self.dir.join("redis/dump.rdb"));
+    }
+
+    /// A command of somebody else; an error is his affair.
+    pub fn run(&self, words: &[&str]) -> Option<redis::Value> {
+        let mut link = eyes(&self.socket)?;
+        redis::cmd(words[0]).arg(&words[1..]).query(&mut link).ok()
+    }
+}
+
+fn launch(dir: &Path) -> ManagedRedis {
+    ManagedRedis::start(&ManagedRedisSettings {
+        folder: dir.join("redis"),
+        leash: Some(BIN.into()),
+        ..ManagedRedisSettings::default()
+    })
+    .expect("redis-server is needed: run ./scripts/setup")
+}
+
+/// A connection of our own, past the proxy, that never waits for long.
+pub fn eyes(socket: &Path) -> Option<redis::Connection> {
+    let client = redis::Client::open(format!("unix://{}", socket.display())).ok()?;
+    let link = client.get_connection_with_timeout(Duration::from_secs(1)).ok()?;
+    link.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    Some(link)
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let _ = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+}
+
+/// Asks a daemon over its control socket; `None` when nobody answers, or refuses.
+pub fn ask(state: &Path, request: &Value) -> Option<Value> {
+    let stream = UnixStream::connect(state.join("ctl.sock")).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    (&stream).write_all(format!("{request}\n").as_bytes()).ok()?;
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line).ok()?;
+    let reply: Value = serde_json::from_str(&line).ok()?;
+    reply.get("error").is_none().then(|| reply["body"].clone())
+}
+
+pub struct Scene {
+    pub daemon: Daemon,
+    pub options: Options,
+    pub exchange_wire: Wire,
+    pub redis_wire: Wire,
+    pub redis: Server,
+    pub exchange: Exchange,
+    pub truth: Book,
+    /// Kept when something fails.
+    pub folder: TempDir,
+}
+
+impl Scene {
+    /// `fills`: how many fills a second the account makes.
+    pub fn start(seed: u64, fills: u64) -> Self {
+        let mut folder = tempfile::Builder::new().prefix("tl-day-").tempdir().expect("folder");
+        folder.disable_cleanup(true);
+        let (pipe, truth, _) = truth::listen(folder.path());
+        let venue = VenueConfig {
+            symbols: SYMBOLS.map(str::to_owned).to_vec(),
+            seed,
+            script: ScriptChoice::Given(script(seed, fills)),
+            kept: 20_000,
+            truth: Some(pipe),
+            limits: Limits {
+                messages_per_second: 1_000,
+                subscribes_per_hour: u32::MAX,
+                connects: u32::MAX,
+                connections: 4_096,
+                connect_span: Duration::from_secs(1),
+                hour: Duration::from_secs(1),
+                requests_per_minute: u32::MAX,
+                rest_rates: false,
+                ..Limits::default()
+            },
+            ..Exchange::config()
+        };
+        let exchange = Exchange::start(venue);
+        exchange.control(&format!("position?symbol={}&side=long&size={HELD}", SYMBOLS[0]));
+        let redis = Server::start(folder.path());
+        let exchange_wire = Wire::start(Behind::Port(exchange.venue.addr().port()));
+        let redis_wire = Wire::start(Behind::Socket(redis.socket().to_owned()));
+        let options = options();
+        let mut daemon =
+            Daemon::start(exchange_wire.port, &format!("redis://127.0.0.1:{}/0", redis_wire.port), &options);
+        daemon.state.disable_cleanup(true);
+        Self { daemon, options, exchange_wire, redis_wire, redis, exchange, truth, folder }
+    }
+
+    fn ask(&self, request: &Value) -> Option<Value> {
+        ask(self.daemon.state.path(), request)
+    }
+
+    pub fn drill(&self, kind: &str, room: &str, ms: Option<u64>) -> bool {
+        let mut request = serde_json::json!({"do": kind, "room": room, "who": "random day", "why": "drill"});
+        if let Some(ms) = ms {
+            request["ms"] = ms.into();
+        }
+        self.ask(&request).is_some()
+    }
+
+    pub fn rooms(&self) -> Vec<Value> {
+        let status = self.ask(&serde_json::json!({"do": "status"})).unwrap_or_default();
+        status["rooms"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Both folders are removed: nothing went wrong.
+    pub fn forget(mut self) {
+        self.folder.disable_cleanup(false);
+        self.daemon.state.disable_cleanup(false);
+    }
+
+    pub fn wait_ready(&self) {
+        wait_for("ready", || match crate::support::http_get(self.daemon.status_port, "/readyz") {
+            (200, _) => Ok(()),
+            (code, body) => Err(format!("{code} {body}")),
+        });
+    }
+}
+
+/// Waits of the real daemon are made for a real exchange; here a day has to fit into minutes.
+pub fn options() -> Options {
+    let more = |section, text: &str| (section, text.to_owned());
+    Options {
+        symbols: SYMBOLS.map(str::to_owned).to_vec(),
+        more: vec![
+            more("", "allow_drills = true"),
+            more("exchange", "ping_ms = 500\npong_deadline_ms = 1500\nfirst_data_ms = 3000\nsilence_ms = 2500"),
+            more("exchange", "reconnect_min_ms = 100\nreconnect_max_ms = 1000\nlogin_retry_ms = 1000"),
+            more("exchange", "connect_timeout_ms = 2000\nlogin_timeout_ms = 2000"),
+            more("rates", "positions_per_minute = 60000\nmarket_data_per_minute = 60000\ntrades_per_minute = 1000000"),
+            more("reconcile", "every_ms = 2000\nclock_every_ms = 1000"),
+            more("recovery", "timeout_ms = 1000\nbackoff_ms = 200"),
+            more("freshness", &format!("position_ms = {POSITION_LIMIT_MS}\nmarket_ms = {MARKET_LIMIT_MS}")),
+            more("supervision", "max_deaths = 40\nmax_zombies = 16"),
+        ],
+        ..Options::default()
+    }
+}
+
+/// Every symbol but the first opens, adds, turns round and closes, over and over, at moments of the seed.
+fn script(seed: u64, fills: u64) -> Script {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x6461_7920);
+    let traders = SYMBOLS.len() as u64 - 1;
+    let cycles = (fills * ROUND_MS / 1_000 / FILLS_PER_CYCLE / traders).max(1);
+    let mut steps: Vec<(u64, usize, String)> = Vec::new();
+    for (symbol, name) in SYMBOLS.into_iter().enumerate().skip(1) {
+        let mut times: Vec<u64> = (0..cycles * 4).map(|_| rng.random_range(0..ROUND_MS)).collect();
+        times.sort_unstable();
+        for cycle in times.chunks(4) {
+            let (side, other) = if rng.random_bool(0.5) { ("long", "short") } else { ("short", "long") };
+            let value = rng.random_range(30..60);
+            let deeds = [
+                format!(r#""do":"open","symbol":"{name}","side":"{side}","value":{value}"#),
+                format!(r#""do":"open","symbol":"{name}","side":"{side}","value":{value}"#),
+                format!(r#""do":"flip","symbol":"{name}""#),
+                format!(r#""do":"close","symbol":"{name}","side":"{other}""#),
+            ];
+            steps.extend(cycle.iter().zip(deeds).map(|(at, deed)| (*at, symbol, deed)));
+        }
+    }
+    steps.sort_by_key(|(at, symbol, _)| (*at, *symbol));
+    let mut text = format!("{{\"repeat_every_ms\":{ROUND_MS}}}\n");
+    for (at, _, deed) in steps {
+        let _ = writeln!(text, "{{\"at_ms\":{at},{deed}}}");
+    }
+    Script::from_json_lines(&text).expect("a script")
+}
