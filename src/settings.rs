@@ -15,7 +15,7 @@ use crate::exchange::bitget::consts::{Endpoints, Generation};
 use crate::exchange::bitget::credential::Credential;
 use crate::exchange::bitget::dialect::Dialect;
 use crate::exchange::bitget::rest::{Rest, RestSettings};
-use crate::exchange::session::{Connections, FeedSettings};
+use crate::exchange::session::{Connections, FeedSettings, Heard};
 use crate::exchange::skew::Skew;
 use crate::store::encode;
 use crate::store::engine::EngineSettings;
@@ -24,6 +24,7 @@ use crate::store::link::Target;
 use crate::store::sentinel::Sentinels;
 use crate::store::spool::SpoolSettings;
 use crate::supervise::Budgets;
+use crate::telemetry::metrics::Metrics;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -112,6 +113,8 @@ impl Settings {
             rest: rest.clone(),
             clock,
             connections: Connections::default(),
+            heard: Heard::default(),
+            metrics: Metrics::new(),
             seed,
             public_down: Arc::default(),
         };
@@ -246,6 +249,9 @@ fn feed_settings(exchange: &config::Exchange) -> FeedSettings {
         pong_deadline: ms(exchange.pong_deadline_ms),
         first_data: ms(exchange.first_data_ms),
         silence: ms(exchange.silence_ms),
+        trades_silence: ms(exchange.trades_silence_ms),
+        bad_percent: exchange.bad_frames_percent,
+        bad_window: ms(exchange.bad_frames_window_ms),
         planned_reconnect: ms(exchange.planned_reconnect_ms),
         subscribe_gap: ms(exchange.subscribe_gap_ms),
         max_channels: exchange.max_channels_per_connection,

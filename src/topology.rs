@@ -95,7 +95,7 @@ impl Daemon {
         let set = Settings::from_config(config, clock.clone(), state)?;
         let symbols = set.symbols.clone();
         let board = Board::new(symbols.len());
-        let (health, rejects, metrics) = (Health::default(), Rejects::default(), Metrics::new());
+        let (health, rejects, metrics) = (Health::default(), Rejects::default(), set.feed.metrics.clone());
         let budgets = set.budgets;
         let mut tree = Tree::new(TreeConfig {
             state_dir: Some(state.to_owned()),
@@ -227,6 +227,7 @@ impl Daemon {
                 token: set.status_token.clone(),
                 reconciles: counters.clone(),
                 skew: set.skew.clone(),
+                heard: set.feed.heard.clone(),
                 started_ms: clock.wall_ms(),
                 clock: clock.clone(),
             };

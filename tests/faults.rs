@@ -3,8 +3,7 @@
 
 mod support;
 
-use std::time::Duration;
-use support::{Exchange, KEY, Options, World, http_get, wait_for};
+use support::{KEY, Options, World, http_get, wait_for};
 
 fn number(text: Option<&String>) -> i64 {
     text.and_then(|t| t.parse().ok()).unwrap_or(-1)
@@ -24,134 +23,11 @@ fn goes_on(world: &World, symbol: &str) {
     });
 }
 
-fn refused(world: &World, reason: &str) -> u64 {
-    world.daemon.statusz()["refused"][reason].as_u64().unwrap_or(0)
-}
-
-#[test]
-fn bad_frames_are_counted_and_the_rest_goes_on() {
-    let world = World::ready(&Options::default());
-    let connects = world.exchange.venue.stats().connects;
-    for (fault, reason) in [
-        ("garbage_frame", "garbage"),
-        ("truncated_frame", "garbage"),
-        ("stale_ts", "stale"),
-        ("future_ts", "future"),
-        ("unknown_symbol", "unknown_symbol"),
-    ] {
-        let before = refused(&world, reason);
-        // Every seventh frame: below the share at which the connection itself is in doubt.
-        world.exchange.control(&format!("fault?name={fault}&ms=20000&every=7&scope=public"));
-        wait_for(fault, || match refused(&world, reason) {
-            now if now > before => Ok(()),
-            now => Err(format!("{reason} {now}: {}", world.daemon.statusz()["refused"])),
-        });
-        goes_on(&world, "BTCUSDT");
-        goes_on(&world, "ETHUSDT");
-        world.exchange.control(&format!("fault?name={fault}&stop=1"));
-    }
-    let newest = world.daemon.statusz()["refused_newest"].clone();
-    let newest = newest.as_array().expect("a list");
-    assert!(!newest.is_empty() && newest.len() <= 100, "{} refusals are kept", newest.len());
-    assert_eq!(world.exchange.venue.stats().connects, connects, "the connections were kept");
-}
-
-#[test]
-fn a_closed_connection_is_followed_by_fresh_data() {
-    let world = World::ready(&Options::default());
-    for fault in ["close", "kill"] {
-        let connects = world.exchange.venue.stats().connects;
-        world.exchange.fault(fault, 0);
-        wait_for("a new connection", || match world.exchange.venue.stats().connects {
-            now if now > connects => Ok(()),
-            now => Err(now.to_string()),
-        });
-        goes_on(&world, "BTCUSDT");
-        world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "0");
-    }
-}
-
-#[test]
-fn a_refused_login_leaves_public_data_alive() {
-    let wrong = Options {
-        key: Some([KEY[0].to_owned(), "not-the-secret".to_owned(), KEY[2].to_owned()]),
-        more: vec![("freshness", "position_ms = 1000".to_owned()), ("reconcile", "every_ms = 500".to_owned())],
-        ..Options::default()
-    };
-    let world = World::start(Exchange::config(), &wrong);
-    world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "0");
-    goes_on(&world, "BTCUSDT");
-    let alert = wait_for("an alert that names the fix", || {
-        let reply: redis::Value = redis::cmd("XRANGE")
-            .arg("trapline:alerts")
-            .arg("-")
-            .arg("+")
-            .query(&mut world.redis.link())
-            .expect("alerts");
-        let text = format!("{reply:?}");
-        if text.contains("login_refused") { Ok(text) } else { Err(text) }
-    });
-    assert!(!alert.contains("not-the-secret"));
-    // Nobody knows the positions: nothing says flat, and bots are told to stop.
-    wait_for("positions are stale", || {
-        let status = world.daemon.statusz();
-        match status["symbols"][0]["long"]["stale"].as_bool() {
-            Some(true) => Ok(()),
-            _ => Err(status["symbols"][0].to_string()),
-        }
-    });
-    assert!(!world.redis.hash("trapline:BTCUSDT:position:long").contains_key("size"));
-    assert_eq!(world.redis.hash("trapline:breaker").get("state").map(String::as_str), Some("open"));
-    let (code, body) = http_get(world.daemon.status_port, "/readyz");
-    assert_eq!(code, 503, "{body}");
-    assert_eq!(http_get(world.daemon.status_port, "/livez").0, 200);
-    goes_on(&world, "BTCUSDT");
-}
-
-#[test]
-fn a_failed_or_odd_rest_answer_is_never_flat() {
-    let world = World::ready(&Options { generation: "v2", ..Options::default() });
-    world.exchange.control("position?symbol=BTCUSDT&side=long&size=0.005&entry=60000");
-    let key = "trapline:BTCUSDT:position:long";
-    world.redis.wait_field(key, "size", |v| v.starts_with("0.005"));
-    for fault in ["rest_500", "rest_429", "rest_html", "rest_empty_body"] {
-        // The push of the close is lost, and REST answers nonsense: nobody has said flat.
-        world.exchange.control(&format!("fault?name={fault}&ms=3000"));
-        world.exchange.control("fault?name=phantom_empty&ms=0");
-        let deadline = std::time::Instant::now() + Duration::from_millis(1_500);
-        while std::time::Instant::now() < deadline {
-            let hash = world.redis.hash(key);
-            assert!(hash.get("size").is_some_and(|s| s.starts_with("0.005")), "{fault}: {hash:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-#[test]
-fn a_phantom_empty_snapshot_never_says_flat() {
-    let world = World::ready(&Options { generation: "v2", ..Options::default() });
-    world.exchange.control("position?symbol=BTCUSDT&side=long&size=0.005&entry=60000");
-    let key = "trapline:BTCUSDT:position:long";
-    world.redis.wait_field(key, "size", |v| v.starts_with("0.005"));
-    world.exchange.control("fault?name=phantom_empty&ms=0");
-    wait_for("the contradiction is counted", || match refused(&world, "flat_contradicted") {
-        0 => {
-            let hash = world.redis.hash(key);
-            assert!(hash.get("size").is_some_and(|s| s.starts_with("0.005")), "{hash:?}");
-            Err(world.daemon.statusz()["refused"].to_string())
-        }
-        _ => Ok(()),
-    });
-    let hash = world.redis.hash(key);
-    assert!(hash.get("size").is_some_and(|s| s.starts_with("0.005")), "{hash:?}");
-    // And the true close is believed, by two witnesses.
-    world.exchange.control("position?symbol=BTCUSDT&side=long&size=0");
-    world.redis.wait_field(key, "size", |v| v.trim_matches(['0', '.']).is_empty());
-}
-
 #[test]
 fn silence_is_marked_stale_in_the_key_itself() {
-    let world = World::ready(&Options::default());
+    // Sooner than a silent ticker is asked for again: the answer to that would be a proof.
+    let more = vec![("freshness", "market_ms = 1000".to_owned())];
+    let world = World::ready(&Options { more, ..Options::default() });
     world.exchange.venue.pause();
     let hash = world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "1");
     assert!(hash.get("stale_reason").is_some_and(|r| !r.is_empty()), "{hash:?}");

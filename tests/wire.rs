@@ -7,6 +7,8 @@ mod fixtures;
 mod hostile;
 #[path = "wire/recorded.rs"]
 mod recorded;
+#[path = "wire/relief.rs"]
+mod relief;
 #[path = "wire/rest.rs"]
 mod rest;
 #[path = "wire/rooms.rs"]

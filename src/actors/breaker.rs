@@ -36,6 +36,10 @@ pub enum BreakerMsg {
     AccountFreshness {
         stale: bool,
     },
+    /// The exchange's clock was set, by this much.
+    ClockStep {
+        by_ms: i64,
+    },
     /// A slot came for something that waits, or the cool-down may be over.
     Slot,
 }
@@ -47,6 +51,7 @@ impl Message for BreakerMsg {
             Self::Positions(_) => "Positions",
             Self::FeedState { .. } => "FeedState",
             Self::AccountFreshness { .. } => "AccountFreshness",
+            Self::ClockStep { .. } => "ClockStep",
             Self::Slot => "Slot",
         }
     }
@@ -70,7 +75,9 @@ impl Message for BreakerMsg {
         match self {
             Self::Accepted(batch) if saved::only_executions(batch) => Ok(()),
             Self::Accepted(_) | Self::Positions(_) => Err(saved::REPLACED),
-            Self::FeedState { .. } | Self::AccountFreshness { .. } | Self::Slot => Err(saved::PASSED),
+            Self::FeedState { .. } | Self::AccountFreshness { .. } | Self::ClockStep { .. } | Self::Slot => {
+                Err(saved::PASSED)
+            }
         }
     }
 
@@ -96,7 +103,7 @@ pub fn card() -> Card {
         restart: Restart::Permanent,
         attempts: 1,
         critical: true,
-        accepts: &["Accepted", "Positions", "FeedState", "AccountFreshness", "Slot"],
+        accepts: &["Accepted", "Positions", "FeedState", "AccountFreshness", "ClockStep", "Slot"],
         emits: &[
             "Market -> redis_writer",
             "Position -> redis_writer",
@@ -451,6 +458,9 @@ impl Room for CircuitBreaker {
                 if self.breaker.on_freshness(*stale, cx.now_ms()) {
                     self.publish_state(cx);
                 }
+            }
+            BreakerMsg::ClockStep { by_ms } => {
+                self.market.iter_mut().filter_map(|slot| slot.view.as_mut()).for_each(|v| v.on_clock_step(*by_ms));
             }
             BreakerMsg::Slot => {
                 self.slot(cx);

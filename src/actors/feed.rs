@@ -17,8 +17,11 @@ use crate::exchange::bitget::credential::Credential;
 use crate::exchange::bitget::dialect::Dialect;
 use crate::exchange::bitget::rest::Rest;
 use crate::exchange::bitget::subscribe::{Channel, Stream};
-use crate::exchange::session::{Connections, EndReason, FeedNotice, FeedSettings, Gone, Outlet, Plan, keep_connected};
+use crate::exchange::session::{
+    Connections, EndReason, FeedNotice, FeedSettings, Gone, Heard, Outlet, Plan, keep_connected,
+};
 use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Port, Progress, Restart, Room, TaskHandle};
+use crate::telemetry::metrics::Metrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -107,6 +110,8 @@ pub struct FeedShared {
     pub rest: Rest,
     pub clock: Clock,
     pub connections: Connections,
+    pub heard: Heard,
+    pub metrics: Metrics,
     /// For jitter only.
     pub seed: u64,
     /// Public connections that are down.
@@ -202,6 +207,8 @@ fn connect(shared: &FeedShared, purpose: &Purpose, out: &Outlets, cx: &mut Cx<Fe
         symbols: shared.symbols.clone(),
         progress,
         failures: 0,
+        why: "start",
+        metrics: shared.metrics.clone(),
         down: Down { public_down: shared.public_down.clone(), counted: false },
     };
     cx.task("connection", async move {
@@ -238,6 +245,7 @@ async fn plan(shared: FeedShared, purpose: Purpose, outlet: &mut RoomOutlet) -> 
         settings: shared.settings,
         clock: shared.clock,
         skew: shared.rest.skew().clone(),
+        heard: shared.heard,
         seed: shared.seed,
     };
     (plan, shared.rest)
@@ -277,6 +285,9 @@ struct RoomOutlet {
     progress: Progress,
     /// Sessions in a row that did not become ready.
     failures: u32,
+    /// Why the next connection is made.
+    why: &'static str,
+    metrics: Metrics,
     down: Down,
 }
 
@@ -315,6 +326,7 @@ impl RoomOutlet {
     /// One lost connection is ordinary; a second in a row is a problem that people should hear of.
     async fn waiting(&mut self, reason: EndReason, retry_in: Duration) {
         let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
+        self.why = reason.label();
         if reason == EndReason::Planned {
             return debug!(retry_ms, "connection is replaced as planned");
         }
@@ -362,8 +374,11 @@ impl Outlet for RoomOutlet {
         self.progress.beat();
         match notice {
             FeedNotice::Connected => {
-                debug!(private = self.private, "connected");
                 self.progress.expect_within(SILENCE);
+                // Without a word about waiting it relieves the one before it.
+                let why = std::mem::replace(&mut self.why, EndReason::Planned.label());
+                self.metrics.ws_connects_total.of(why).inc();
+                debug!(private = self.private, why, "connected");
             }
             FeedNotice::Ready { connection } => self.ready(connection).await?,
             FeedNotice::Lost { connection, reason } => {
@@ -373,6 +388,7 @@ impl Outlet for RoomOutlet {
                 self.validator(ValidatorMsg::FeedLost { connection, private, reason, at_ms }).await?;
             }
             FeedNotice::LoginRefused { code, fix } => {
+                self.metrics.login_failures_total.inc();
                 let text = format!("the exchange refuses the login, code {code}: {fix}");
                 self.problem(Problem::Login, Some(text)).await;
             }
@@ -384,6 +400,10 @@ impl Outlet for RoomOutlet {
                 self.useless(stream, Refusal::Stale, "subscribed twice, and nothing comes").await?;
             }
             FeedNotice::Told { code, message } => warn!(?code, message, "the exchange complains"),
+            FeedNotice::NotRelieved { reason, retry_in } => {
+                let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
+                warn!(%reason, retry_ms, private = self.private, "no successor for an old connection; it goes on");
+            }
             FeedNotice::Waiting { reason, retry_in } => {
                 // The pause and the next handshake have limits of their own.
                 self.progress.expect_within(Duration::ZERO);
@@ -391,5 +411,18 @@ impl Outlet for RoomOutlet {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::CONNECT_REASONS;
+
+    #[test]
+    fn every_end_of_a_session_is_a_reason_of_the_counter() {
+        let ends: Vec<&str> =
+            EndReason::LABELS.into_iter().filter(|label| *label != EndReason::Stopped.label()).collect();
+        assert_eq!(CONNECT_REASONS.strip_prefix(&["start"]), Some(ends.as_slice()));
     }
 }

@@ -28,6 +28,13 @@ pub(super) fn observe(sources: &Sources, now_ms: i64) {
     raise(&metrics.reconcile_failed_total, sources.reconciles.failed_total());
     raise(&metrics.reconcile_suspicions_total, sources.reconciles.suspicions_total());
     metrics.clock_skew_seconds.set(sources.skew.offset_ms() as f64 / 1_000.0);
+    let now = sources.clock.instant();
+    for (label, private) in [("public", false), ("private", true)] {
+        metrics.ws_silence_seconds.of(label).set(sources.heard.silence_s(private, now).unwrap_or(0.0));
+    }
+    for (channel, age_s) in sources.heard.channels_s(now) {
+        metrics.channel_age_seconds.of(channel).set(age_s);
+    }
     let board = &sources.board;
     let age_s = |verified_ms: i64| (verified_ms > 0).then(|| (now_ms - verified_ms).max(0) as f64 / 1_000.0);
     let (mut market_age, mut position_age) = (0.0_f64, 0.0_f64);

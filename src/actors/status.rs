@@ -7,6 +7,7 @@ use super::rejects::Rejects;
 use crate::alive::{SILENCE, while_waiting};
 use crate::clock::Clock;
 use crate::domain::symbol::Symbols;
+use crate::exchange::session::Heard;
 use crate::exchange::skew::Skew;
 use crate::store::board::Board;
 use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Progress, Restart, Room};
@@ -74,6 +75,7 @@ pub struct Sources {
     pub token: Option<SecretString>,
     pub reconciles: ReconcilerCounters,
     pub skew: Skew,
+    pub heard: Heard,
     pub started_ms: i64,
     pub clock: Clock,
 }

@@ -98,7 +98,9 @@ pub fn card() -> Card {
             "Accepted -> circuit_breaker",
             "Positions -> circuit_breaker",
             "Suspicion -> reconciler",
+            "ClockDoubted -> reconciler",
             "FeedState -> circuit_breaker",
+            "ClockStep -> circuit_breaker",
         ],
         state_at_restart: "the clock's offset is kept; else empty: bands and ids start anew, positions are unknown until REST and socket speak again (asked for at once)",
     }
@@ -111,19 +113,36 @@ pub struct Outlets {
     pub reconciler: Port<ReconcilerMsg>,
 }
 
-/// One gate per symbol, with the connection its market data came over last.
-struct Gates(Vec<(MarketGate, u32)>);
+/// Refusals for their time in a row, without one belief between, that put the clock in doubt: more than a few late
+/// frames, and soon enough for the keys not to be stale for long.
+const DOUBTS: u32 = 10;
+/// A difference of the clocks that changed by more than this is a clock that was set; less is the network.
+const CLOCK_STEP_MS: i64 = 1_000;
+
+/// One symbol's gate, and the connections that it has heard of.
+#[derive(Default)]
+struct Seen {
+    gate: MarketGate,
+    /// What its market data came over last.
+    connection: u32,
+    /// What its latest trades were told over.
+    history_of: u32,
+}
+
+/// One for each symbol.
+struct Gates(Vec<Seen>);
 
 impl Gates {
     /// The symbol's gate; data over a new connection begins after a gap.
     fn of(&mut self, symbol: SymbolId, connection: u32) -> &mut MarketGate {
-        let (gate, last) = &mut self.0[symbol.index()];
-        // They are numbered upwards: a lower number is a message that was replayed, and says nothing about a gap.
-        if *last < connection {
-            *last = connection;
-            gate.on_gap();
+        let seen = &mut self.0[symbol.index()];
+        // They are numbered upwards: a lower number is a message that was replayed, or the rest of a connection that was
+        // relieved, and says nothing about a gap.
+        if seen.connection < connection {
+            seen.connection = connection;
+            seen.gate.on_gap();
         }
-        gate
+        &mut seen.gate
     }
 }
 
@@ -133,6 +152,8 @@ pub struct Validator {
     gates: Gates,
     book: PositionBook,
     offset_ms: i64,
+    /// Refusals for their time since the last belief.
+    out_of_time: u32,
     rejects: Rejects,
     metrics: Metrics,
     out: Outlets,
@@ -153,11 +174,12 @@ impl Validator {
             }
             let room = Self {
                 rules: rules.clone(),
-                gates: Gates(symbols.ids().map(|_| (MarketGate::default(), 0)).collect()),
+                gates: Gates(symbols.ids().map(|_| Seen::default()).collect()),
                 book: PositionBook::new(symbols.clone(), birth.epoch << 40),
                 symbols: symbols.clone(),
                 // A guess of nothing would refuse everything where the clocks differ.
                 offset_ms: kept.unwrap_or(0),
+                out_of_time: 0,
                 rejects: rejects.clone(),
                 metrics: metrics.clone(),
                 out: out.clone(),
@@ -182,6 +204,9 @@ impl Validator {
                     self.gates.of(t.symbol, batch.connection).ticker(t, now_ms, self.offset_ms, &self.rules)
                 }
                 Report::Trade(t) => {
+                    if t.history {
+                        self.count_gap(t.symbol, batch, index);
+                    }
                     self.gates.of(t.symbol, batch.connection).trade(t, now_ms, self.offset_ms, &self.rules)
                 }
                 Report::Candle(c) => check_candle(c, now_ms, self.offset_ms, &self.rules),
@@ -191,7 +216,7 @@ impl Validator {
                     Err(Refusal::Future)
                 }
                 Report::Positions(statement) => {
-                    let outcome = self.book.apply(statement, batch.origin, batch.connection, now_ms);
+                    let outcome = self.book.apply(statement, batch.origin, now_ms);
                     positions.extend(outcome.accepted);
                     suspicions.extend(outcome.suspicions);
                     outcome.refused.into_iter().for_each(|r| self.rejects.note(r));
@@ -200,6 +225,16 @@ impl Validator {
                 }
                 Report::Account(_) | Report::Order(_) | Report::Fill(_) => Ok(()),
             };
+            match (report, verdict) {
+                (Report::Ticker(_) | Report::Trade(_), Ok(())) => self.out_of_time = 0,
+                (Report::Ticker(_) | Report::Trade(_), Err(Refusal::Stale | Refusal::Future)) => {
+                    self.out_of_time += 1;
+                    if self.out_of_time.is_multiple_of(DOUBTS) {
+                        cx.send(&self.out.reconciler, ReconcilerMsg::ClockDoubted);
+                    }
+                }
+                _ => {}
+            }
             if verdict.is_err() {
                 kept.get_or_insert_with(|| batch.reports[..index].to_vec());
             }
@@ -236,6 +271,19 @@ impl Validator {
 }
 
 impl Validator {
+    /// A new connection begins with a symbol's latest trades. When none of them is known, some before them were missed.
+    fn count_gap(&mut self, symbol: SymbolId, batch: &Batch, first: usize) {
+        let seen = &mut self.gates.0[symbol.index()];
+        if std::mem::replace(&mut seen.history_of, batch.connection) == batch.connection || !seen.gate.has_traded() {
+            return;
+        }
+        let known = |report: &Report| matches!(report, Report::Trade(t) if t.symbol == symbol && seen.gate.knows(t.id));
+        if !batch.reports[first..].iter().any(known) {
+            self.metrics.seq_gaps_total.inc();
+            info!(symbol = self.symbols.name(symbol), "trades were missed between two connections");
+        }
+    }
+
     /// Runs of one kind are counted at once: a batch is mostly one kind.
     fn count(&self, accepted: &[Report]) {
         for run in accepted.chunk_by(|a, b| a.kind() == b.kind()) {
@@ -252,8 +300,12 @@ impl Room for Validator {
             ValidatorMsg::Reports(batch) => self.reports(batch, cx),
             ValidatorMsg::Refused(refused) => refused.iter().cloned().for_each(|r| self.rejects.note(r)),
             ValidatorMsg::ClockOffset { offset_ms } => {
-                if (offset_ms - self.offset_ms).abs() > 1_000 {
+                let step_ms = offset_ms - self.offset_ms;
+                if step_ms.abs() > CLOCK_STEP_MS {
                     info!(from_ms = self.offset_ms, to_ms = offset_ms, "clock offset to the exchange changed");
+                    self.gates.0.iter_mut().for_each(|seen| seen.gate.on_clock_step(step_ms, &self.rules));
+                    self.book.on_clock_step(step_ms);
+                    cx.send(&self.out.breaker, BreakerMsg::ClockStep { by_ms: step_ms });
                 }
                 self.offset_ms = *offset_ms;
                 cx.checkpoint(Box::new(*offset_ms));

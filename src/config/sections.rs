@@ -117,8 +117,15 @@ section! {
         pong_deadline_ms: u64 = 10_000; range(50..=60_000),
         /// Longest wait for the first data of a subscription, ms; an acknowledged one may stay silent for ever.
         first_data_ms: u64 = 10_000; range(50..=600_000),
-        /// Longest silence of a public connection that had data, ms; then it is replaced.
-        silence_ms: u64 = 10_000; range(50..=600_000),
+        /// Longest silence of a ticker, or of a public connection as a whole, ms; the exchange repeats tickers several
+        /// times a second. A silent ticker is subscribed anew, then the connection is replaced; a dead one at once.
+        silence_ms: u64 = 5_000; range(50..=600_000),
+        /// Longest silence of a symbol's trades while its ticker shows new prices, ms; then they are subscribed anew.
+        trades_silence_ms: u64 = 60_000; range(50..=600_000),
+        /// Share of unreadable frames above which a connection is replaced, percent.
+        bad_frames_percent: u32 = 20; range(1..=100),
+        /// Span over which that share is taken, ms.
+        bad_frames_window_ms: u64 = 10_000; range(100..=600_000),
         /// Shortest pause before connecting again, ms; doubles up to `reconnect_max_ms`, with jitter, and never gives up.
         reconnect_min_ms: u64 = 250; range(1..=60_000),
         /// Longest pause before connecting again, ms.

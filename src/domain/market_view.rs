@@ -126,6 +126,15 @@ impl MarketView {
         self.accept(t.exchange_time_ms, t.price, received_ms, received);
     }
 
+    /// The exchange's clock was set: the newest reading moves with it, or no later one would be taken for newer.
+    pub fn on_clock_step(&mut self, step_ms: i64) {
+        const ERROR_MS: i64 = 1_000;
+        let newest_ms = &mut self.picture.exchange_time_ms;
+        if *newest_ms != i64::MIN {
+            *newest_ms = newest_ms.saturating_add(step_ms).saturating_sub(ERROR_MS);
+        }
+    }
+
     /// A reading that lies before the newest one (within the reorder tolerance) adds to volume but moves no price.
     fn accept(&mut self, exchange_time_ms: i64, price: Decimal, received_ms: i64, received: Instant) {
         let p = &mut self.picture;

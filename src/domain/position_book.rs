@@ -48,16 +48,16 @@ struct Side {
 pub struct PositionBook {
     symbols: Arc<Symbols>,
     sides: Vec<[Side; 2]>,
-    /// Newest socket statement of the current connection.
+    /// Newest socket statement since the private feed was last lost. A connection that relieves another without a gap
+    /// continues its order: what it heard before the old one's last word is older than that.
     socket_ms: i64,
-    connection: u32,
 }
 
 impl PositionBook {
     /// Sequence numbers count up from `seq_base`, so that a new book's pictures are newer than its predecessor's.
     pub fn new(symbols: Arc<Symbols>, seq_base: u64) -> Self {
         let sides = vec![[Side { seq: seq_base, ..Side::default() }; 2]; symbols.len()];
-        Self { symbols, sides, socket_ms: i64::MIN, connection: 0 }
+        Self { symbols, sides, socket_ms: i64::MIN }
     }
 
     /// What is believed of one side; `None` = unknown.
@@ -65,27 +65,35 @@ impl PositionBook {
         self.sides.get(symbol.index()).and_then(|s| s[side.index()].holding)
     }
 
+    /// The exchange's clock was set: what it said before moves with it, so that words from before and after the step
+    /// can be compared. A little is taken off for the measurement's error, except from the last word that a side is
+    /// open: a 'flat' has to be later than that beyond doubt.
+    pub fn on_clock_step(&mut self, step_ms: i64) {
+        const ERROR_MS: i64 = 1_000;
+        let moved = |time_ms: i64| time_ms.saturating_add(step_ms);
+        if self.socket_ms != i64::MIN {
+            self.socket_ms = moved(self.socket_ms) - ERROR_MS;
+        }
+        for side in self.sides.iter_mut().flatten().filter(|side| side.word_ms != 0) {
+            (side.word_ms, side.open_ms) = (moved(side.word_ms) - ERROR_MS, moved(side.open_ms));
+            // Half a proof across a step of the clock is none.
+            (side.flat_socket, side.flat_rest) = (None, None);
+        }
+    }
+
     /// The private feed went away: words of the old connection no longer witness anything.
     pub fn on_feed_lost(&mut self) {
+        self.socket_ms = i64::MIN;
         for side in self.sides.iter_mut().flatten() {
             side.flat_socket = None;
         }
     }
 
     /// Takes in one statement. `received_ms` is local wall time and stamps the proof.
-    pub fn apply(
-        &mut self,
-        statement: &PositionStatement,
-        origin: Origin,
-        connection: u32,
-        received_ms: i64,
-    ) -> Outcome {
+    pub fn apply(&mut self, statement: &PositionStatement, origin: Origin, received_ms: i64) -> Outcome {
         let mut outcome = Outcome::default();
         let at = statement.exchange_time_ms;
         if origin == Origin::Socket {
-            if connection != self.connection {
-                (self.connection, self.socket_ms) = (connection, i64::MIN);
-            }
             if at < self.socket_ms {
                 outcome
                     .refused

@@ -149,6 +149,24 @@ impl MarketGate {
         self.pending = None;
     }
 
+    /// The exchange's clock was set: what is remembered moves with it, or everything would look old (or, after a step
+    /// back, be refused until the clock has caught up). Neighbours within the measurement's error stay believable.
+    pub fn on_clock_step(&mut self, step_ms: i64, rules: &MarketRules) {
+        for time_ms in [&mut self.ticker_time_ms, &mut self.trade_time_ms].into_iter().filter(|t| **t != 0) {
+            *time_ms = time_ms.saturating_add(step_ms).saturating_sub(rules.reorder_tolerance_ms);
+        }
+    }
+
+    /// Whether this trade was taken before.
+    pub fn knows(&self, id: u64) -> bool {
+        self.id_set.contains(&id)
+    }
+
+    /// Whether any trade is remembered.
+    pub fn has_traded(&self) -> bool {
+        !self.ids.is_empty()
+    }
+
     fn band(&mut self, price: Decimal, rules: &MarketRules) -> Result<(), Refusal> {
         let Some(reference) = self.price else {
             self.price = Some(price);

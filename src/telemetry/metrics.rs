@@ -17,6 +17,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A gauge of seconds or other fractions.
 pub type FloatGauge = Gauge<f64, AtomicU64>;
 
+/// The two kinds of connection.
+pub const CONNECTIONS: &[&str] = &["public", "private"];
+/// Why a connection is made: the first one, or how the one before ended
+/// (what a session's end is called).
+pub const CONNECT_REASONS: &[&str] = &[
+    "start",
+    "connect",
+    "http",
+    "connect_timeout",
+    "login_timeout",
+    "login_refused",
+    "clock_off",
+    "logged_out",
+    "back_off",
+    "no_pong",
+    "nothing_heard",
+    "silent",
+    "bad_frames",
+    "oversized",
+    "closed",
+    "broken",
+    "planned",
+];
 /// Kinds of report, as [`crate::domain::report::Report::kind`] says them.
 pub const REPORT_KINDS: &[&str] = &["ticker", "trade", "candle", "positions", "account", "order", "fill"];
 /// Classes of keys in Redis.
@@ -203,6 +226,16 @@ metrics! {
     accepted_total: Labelled<Counter> = "trapline_accepted_total", labelled("kind", REPORT_KINDS.iter().copied());
     /// Reports and frames refused, by reason.
     rejects_total: Labelled<Counter> = "trapline_rejects_total", labelled("reason", Refusal::ALL.iter().map(|r| r.label()));
+    /// Connections made to the exchange's sockets, by why: the first ones, and how the one before ended.
+    ws_connects_total: Labelled<Counter> = "trapline_ws_connects_total", labelled("reason", CONNECT_REASONS.iter().copied());
+    /// Time since the last frame on the quietest connection.
+    ws_silence_seconds: Labelled<FloatGauge> = "trapline_ws_silence_seconds", labelled("connection", CONNECTIONS.iter().copied());
+    /// Time since the last data on the quietest subscription of a channel.
+    channel_age_seconds: Labelled<FloatGauge> = "trapline_channel_age_seconds", labelled("channel", REPORT_KINDS.iter().copied());
+    /// Logins that the exchange refused.
+    login_failures_total: Counter = "trapline_login_failures_total", counter;
+    /// Holes in a symbol's trades that the history after a reconnect did not close.
+    seq_gaps_total: Counter = "trapline_seq_gaps_total", counter;
     /// The exchange's clock minus ours.
     clock_skew_seconds: FloatGauge = "trapline_clock_skew_seconds", seconds;
     /// Rounds of asking the exchange for the truth.

@@ -79,7 +79,9 @@ fn restarts_and_why_tell_what_happened() {
 
 #[test]
 fn a_stale_key_has_a_story_and_a_cost() {
-    let world = World::ready(&Options::default());
+    // Sooner than a silent ticker is asked for again: the answer to that would be a proof.
+    let more = vec![("freshness", "market_ms = 1000".to_owned())];
+    let world = World::ready(&Options { more, ..Options::default() });
     world.exchange.venue.pause();
     world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "1");
     world.exchange.venue.resume();

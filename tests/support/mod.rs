@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod figures;
+pub mod frames;
 pub mod proxy;
 
 use std::collections::BTreeMap;
@@ -198,6 +199,8 @@ pub struct Options {
     pub more: Vec<(&'static str, String)>,
     /// More variables of the environment.
     pub env: Vec<(&'static str, std::ffi::OsString)>,
+    /// What the daemon is started through, e.g. `unshare -m`; it has to end in executing its arguments.
+    pub through: Vec<String>,
     /// Standard error is a pipe that nobody reads, instead of the log file.
     pub deaf: bool,
 }
@@ -210,6 +213,7 @@ impl Default for Options {
             key: Some(KEY.map(str::to_owned)),
             more: Vec::new(),
             env: Vec::new(),
+            through: Vec::new(),
             deaf: false,
         }
     }
@@ -254,8 +258,15 @@ impl Daemon {
 
     fn spawn(state: &Path, options: &Options) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(state.join("log")).expect("log");
-        let mut command = Command::new(BIN);
-        command.arg("run").arg("--config").arg(state.join("trapline.toml")).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut words = options.through.iter().map(String::as_str).chain([BIN]);
+        let mut command = Command::new(words.next().unwrap_or(BIN));
+        command
+            .args(words)
+            .arg("run")
+            .arg("--config")
+            .arg(state.join("trapline.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command.stderr(if options.deaf { Stdio::piped() } else { log.into() });
         for (name, value) in ["KEY", "SECRET", "PASSPHRASE"].iter().zip(options.key.iter().flatten()) {
             command.env(format!("TRAPLINE_BITGET_{name}"), value);

@@ -17,11 +17,12 @@ use trapline::exchange::bitget::credential::Credential;
 use trapline::exchange::bitget::dialect::Dialect;
 use trapline::exchange::bitget::rest::{Rest, RestSettings};
 use trapline::exchange::bitget::subscribe::Stream;
-use trapline::exchange::session::{Connections, FeedSettings};
+use trapline::exchange::session::{Connections, FeedSettings, Heard};
 use trapline::exchange::skew::Skew;
 use trapline::supervise::{
     Budgets, Command, Cx, Factory, Fault, Message, Port, Room, Running, Strategy, Tree, TreeConfig,
 };
+use trapline::telemetry::metrics::Metrics;
 use trapline::venue::{AccountKind, Credentials, FaultName, FaultSpec, Limits, Venue, VenueConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -90,6 +91,8 @@ impl House {
             rest: rest.clone(),
             clock: clock.clone(),
             connections: Connections::default(),
+            heard: Heard::default(),
+            metrics: Metrics::new(),
             seed: 1,
             public_down: Arc::default(),
         };

@@ -17,7 +17,7 @@ use trapline::domain::report::{Batch, Report};
 use trapline::domain::symbol::Symbols;
 use trapline::exchange::bitget::consts::Generation;
 use trapline::exchange::bitget::subscribe::Stream;
-use trapline::exchange::session::{Connections, FeedNotice, FeedSettings, Gone, Outlet, Plan};
+use trapline::exchange::session::{Connections, FeedNotice, FeedSettings, Gone, Heard, Outlet, Plan};
 use trapline::exchange::skew::Skew;
 
 /// Long enough for a machine under load; no test waits for it unless it fails.
@@ -246,6 +246,7 @@ pub fn plan(url: &str, symbols: &Arc<Symbols>, streams: Vec<Stream>) -> Plan {
         },
         clock: Clock::system(),
         skew: Skew::default(),
+        heard: Heard::default(),
         seed: 1,
     }
 }
@@ -253,5 +254,11 @@ pub fn plan(url: &str, symbols: &Arc<Symbols>, streams: Vec<Stream>) -> Plan {
 pub fn ticker(symbol: &str, price: u32) -> String {
     format!(
         r#"{{"action":"snapshot","arg":{{"instType":"USDT-FUTURES","channel":"ticker","instId":"{symbol}"}},"data":[{{"instId":"{symbol}","lastPr":"{price}","ts":"1790133569755"}}],"ts":1790133569757}}"#
+    )
+}
+
+pub fn trade(symbol: &str, id: u64) -> String {
+    format!(
+        r#"{{"action":"update","arg":{{"instType":"USDT-FUTURES","channel":"trade","instId":"{symbol}"}},"data":[{{"ts":"1790133569755","price":"1","size":"1","side":"buy","tradeId":"{id}"}}],"ts":1790133569757}}"#
     )
 }

@@ -201,9 +201,8 @@ fn broken_rest_is_never_flat() {
 
 #[test]
 fn broken_frames_are_refused_and_the_connection_is_kept() {
-    let cases: [(FaultName, &[Refusal]); 6] = [
+    let cases: [(FaultName, &[Refusal]); 5] = [
         (FaultName::GarbageFrame, &[Refusal::Garbage, Refusal::UnknownShape]),
-        (FaultName::HugeFrame, &[Refusal::Oversized]),
         (FaultName::TruncatedFrame, &[Refusal::Garbage]),
         (FaultName::WrongTypes, &[Refusal::BadField]),
         (FaultName::UnknownSymbol, &[Refusal::UnknownSymbol, Refusal::Inconsistent]),

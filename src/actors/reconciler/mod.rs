@@ -26,19 +26,26 @@ pub enum ReconcilerMsg {
     Suspicion { symbol: Option<SymbolId> },
     /// The private feed logged in: what happened in between is unknown.
     FeedReady { at_ms: i64 },
+    /// What the market says is from the past or the future again and again: compare the clocks now.
+    ClockDoubted,
 }
 
 impl Message for ReconcilerMsg {
     fn kind(&self) -> &'static str {
         match self {
             Self::Suspicion { .. } => "Suspicion",
+            Self::ClockDoubted => "ClockDoubted",
             Self::FeedReady { .. } => "FeedReady",
         }
     }
 
     fn conflate_key(&self) -> Option<u64> {
         // All positions are read in any case, so one doubt waiting is as good as many.
-        Some(matches!(self, Self::FeedReady { .. }).into())
+        Some(match self {
+            Self::Suspicion { .. } => 0,
+            Self::FeedReady { .. } => 1,
+            Self::ClockDoubted => 2,
+        })
     }
 
     fn digest(&self) -> String {
@@ -60,7 +67,7 @@ pub fn card() -> Card {
         restart: Restart::Permanent,
         attempts: 2,
         critical: false,
-        accepts: &["Suspicion", "FeedReady"],
+        accepts: &["Suspicion", "FeedReady", "ClockDoubted"],
         emits: &[
             "Reports -> validator",
             "Refused -> validator",
@@ -137,6 +144,7 @@ pub struct Outlets {
 struct Wanted {
     positions: Cell<bool>,
     everything: Cell<bool>,
+    clock: Cell<bool>,
     poke: Notify,
 }
 
@@ -186,6 +194,7 @@ impl Room for Reconciler {
         match msg {
             ReconcilerMsg::Suspicion { .. } => self.wanted.positions.set(true),
             ReconcilerMsg::FeedReady { .. } => self.wanted.everything.set(true),
+            ReconcilerMsg::ClockDoubted => self.wanted.clock.set(true),
         }
         self.wanted.poke.notify_one();
         Ok(())

@@ -27,6 +27,8 @@ use tracing::{info, warn};
 
 /// Pause between two questions for the kind of account.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(2);
+/// Shortest pause between two looks at the clock out of doubt.
+const CLOCK_GAP: Duration = Duration::from_secs(1);
 
 /// A suspicion that stays is asked about less and less often, up to this many doublings of the first gap: the limits of
 /// REST belong to the whole account.
@@ -126,20 +128,27 @@ impl Rounds {
     async fn forever(&mut self) -> Result<(), Gone> {
         let start = Instant::now();
         let (mut clock_due, mut contracts_due, mut round_due) = (start, start, start);
+        // The exchange asked for a pause: until then nothing private is asked, whoever doubts.
+        let mut quiet_until = start;
         // The clock first: everything that is signed and judged needs it.
         let mut read_at: Option<Instant> = None;
+        let mut clock_read = start;
         loop {
             let now = Instant::now();
             crate::fault_points::never("reconciler").await;
             self.progress.beat();
+            if self.wanted.clock.take() {
+                clock_due = clock_due.min(clock_read + CLOCK_GAP);
+            }
             if now >= clock_due {
                 self.clock().await?;
+                clock_read = now;
                 clock_due = now + self.settings.clock_every;
             }
             let private = self.rest.has_credential();
-            let everything = self.wanted.everything.take() || now >= round_due;
+            let everything = now >= quiet_until && (self.wanted.everything.take() || now >= round_due);
             let gap_over = read_at.is_none_or(|at| at + self.suspicion_gap() <= now);
-            if private && (everything || (self.wanted.positions.get() && gap_over)) {
+            if private && now >= quiet_until && (everything || (self.wanted.positions.get() && gap_over)) {
                 if self.wanted.positions.take() {
                     self.counters.shared.2.fetch_add(1, Ordering::Relaxed);
                     self.hurry(now);
@@ -147,6 +156,9 @@ impl Rounds {
                 let outcome = self.round(everything).await?;
                 read_at = Some(Instant::now());
                 let known = self.dialect.known().is_some();
+                if let Err(Remedy::Retry { after }) = outcome.as_ref().map_err(RestError::remedy) {
+                    quiet_until = Instant::now() + after;
+                }
                 let hopeless = self.judge(outcome).await;
                 let pause = match (hopeless, known) {
                     (true, _) => self.settings.refused_pause,
@@ -167,10 +179,11 @@ impl Rounds {
             }
             let mut due = clock_due.min(contracts_due);
             if private {
-                due = due.min(round_due);
+                let mut next = round_due;
                 if self.wanted.positions.get() {
-                    due = due.min(read_at.map_or(now, |at| at + self.suspicion_gap()));
+                    next = next.min(read_at.map_or(now, |at| at + self.suspicion_gap()));
                 }
+                due = due.min(next.max(quiet_until));
             }
             let asked = async {
                 tokio::select! {

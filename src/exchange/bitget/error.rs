@@ -62,7 +62,11 @@ pub enum RestError {
     Transport { reason: String },
     /// Not a 2xx, and no envelope of the exchange inside (a proxy's page, an overload).
     #[error("the exchange answered http {status}")]
-    Status { status: u16 },
+    Status {
+        status: u16,
+        /// How long the exchange asks to be left alone.
+        retry_after: Option<Duration>,
+    },
     /// The exchange's own error code.
     #[error("the exchange answered code {code}: {message}")]
     Code { code: i64, message: String },
@@ -82,7 +86,8 @@ impl RestError {
         const LATER: Duration = Duration::from_secs(30);
         match self {
             Self::Transport { .. } | Self::Unreadable { .. } | Self::Oversized { .. } => Remedy::Retry { after: SOON },
-            Self::Status { status: 403 | 418 | 429 } => Remedy::Retry { after: LATER },
+            Self::Status { retry_after: Some(after), .. } => Remedy::Retry { after: (*after).max(SOON) },
+            Self::Status { status: 403 | 418 | 429, .. } => Remedy::Retry { after: LATER },
             Self::Status { .. } => Remedy::Retry { after: SOON },
             Self::Code { code, .. } => match code {
                 429 => Remedy::Retry { after: LATER },

@@ -1,6 +1,7 @@
 //! REST: the second witness. Every call answers with what the exchange said, or with an error; 'no answer' is never
 //! an empty list.
 
+use super::super::retry_after;
 use super::super::skew::{Skew, offset_ms};
 use super::super::tls;
 use super::consts::{Endpoints, Generation, rest_product};
@@ -263,6 +264,8 @@ impl Rest {
         }
         let mut response = request.send().await.map_err(transport)?;
         let status = response.status();
+        let retry_after = response.headers().get("Retry-After").and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| retry_after::retry_after(text, self.clock.now_ms()));
         let limit = self.settings.body_max;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(transport)? {
@@ -273,7 +276,7 @@ impl Rest {
         }
         let injected = crate::fault_points::io("rest", "answer");
         injected.map_err(|error| RestError::Transport { reason: error.to_string() })?;
-        rest_parse::envelope(status.as_u16(), body)
+        rest_parse::envelope(status.as_u16(), retry_after, body)
     }
 }
 

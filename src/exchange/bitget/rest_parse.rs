@@ -10,6 +10,7 @@ use crate::domain::symbol::{Product, SymbolId, Symbols};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::time::Duration;
 
 /// A contract as the exchange lists it.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +49,11 @@ fn flawed(flaw: Flaw) -> RestError {
 }
 
 /// Lets only a success of the exchange through: 2xx with a readable envelope and its code of success.
-pub(super) fn envelope(status: u16, body: Vec<u8>) -> Result<String, RestError> {
+pub(super) fn envelope(status: u16, retry_after: Option<Duration>, body: Vec<u8>) -> Result<String, RestError> {
+    if status == 429 {
+        // Whatever it says in words: the wait is what counts.
+        return Err(RestError::Status { status, retry_after });
+    }
     let text = String::from_utf8(body).ok();
     let parsed = text.as_deref().and_then(|text| serde_json::from_str::<Envelope<'_>>(text).ok());
     let success = (200..300).contains(&status);
@@ -59,7 +64,7 @@ pub(super) fn envelope(status: u16, body: Vec<u8>) -> Result<String, RestError> 
         }
         Some(_) if success => Ok(text.unwrap_or_default()),
         None if success => Err(unreadable("not an answer of the exchange")),
-        Some(_) | None => Err(RestError::Status { status }),
+        Some(_) | None => Err(RestError::Status { status, retry_after }),
     }
 }
 
@@ -223,7 +228,7 @@ mod tests {
     #[test]
     fn only_a_success_of_the_exchange_passes() {
         let ok = body("[]");
-        assert_eq!(envelope(200, ok.clone().into_bytes()).unwrap(), ok);
+        assert_eq!(envelope(200, None, ok.clone().into_bytes()).unwrap(), ok);
         let cases: [(&str, u16, &str, &str); 8] = [
             ("error with its envelope", 400, r#"{"code":"40085","msg":"unified","data":null}"#, "code"),
             ("error with status 200", 200, r#"{"code":"45001","msg":"busy","data":null}"#, "code"),
@@ -235,10 +240,10 @@ mod tests {
             ("rate limit", 429, "", "status"),
         ];
         for (name, status, text, label) in cases {
-            let error = envelope(status, text.as_bytes().to_vec()).unwrap_err();
+            let error = envelope(status, None, text.as_bytes().to_vec()).unwrap_err();
             assert_eq!(error.label(), label, "case: {name}: {error}");
         }
-        assert_eq!(envelope(200, vec![0xff, 0xfe]).unwrap_err().label(), "unreadable");
+        assert_eq!(envelope(200, None, vec![0xff, 0xfe]).unwrap_err().label(), "unreadable");
     }
 
     #[test]

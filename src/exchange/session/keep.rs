@@ -1,9 +1,20 @@
-//! One session after the other, for ever: the pause between them doubles with jitter and never gives up.
+//! One session after the other, for ever: the pause between them doubles with full jitter and never gives up. A session
+//! that only grew old is relieved by the next one without a pause.
 
+use super::super::bitget::error::login_fix;
 use super::super::bitget::rest::Rest;
-use super::{EndReason, FeedNotice, FeedSettings, Gone, Memory, Outlet, Plan, SessionEnd, run};
+use super::heard::Line;
+use super::machine::run_shift;
+use super::relief::{GRACE, LEAVE_LIMIT, LIMIT, Relay, Shift};
+use super::{EndReason, FeedNotice, FeedSettings, Gone, Memory, Outlet, Plan, SessionEnd};
 use crate::error::Remedy;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// How long to wait before the next session. Told the chance.
 #[derive(Clone, Debug)]
@@ -13,11 +24,14 @@ pub struct Reconnect {
     login_retry: Duration,
     failures: u32,
     refusals: u32,
+    clock_was_off: bool,
 }
 
 impl Reconnect {
     /// A connection that was of use for this long ends a row of failures.
     const STABLE: Duration = Duration::from_secs(10);
+    /// Never at once: whatever refused us gets a moment.
+    const AT_LEAST: Duration = Duration::from_millis(10);
 
     pub const fn new(settings: &FeedSettings) -> Self {
         Self {
@@ -26,13 +40,30 @@ impl Reconnect {
             login_retry: settings.login_retry,
             failures: 0,
             refusals: 0,
+            clock_was_off: false,
+        }
+    }
+
+    /// What a session's end means after those before it: a clock that is still off after it was measured is a login
+    /// that stays refused, and tried again as slowly.
+    #[must_use]
+    pub fn judge(&mut self, end: SessionEnd) -> SessionEnd {
+        match end.reason {
+            EndReason::ClockOff { code } if std::mem::replace(&mut self.clock_was_off, true) => {
+                SessionEnd { reason: EndReason::LoginRefused { code }, ..end }
+            }
+            EndReason::ClockOff { .. } => end,
+            _ => {
+                self.clock_was_off &= !end.useful;
+                end
+            }
         }
     }
 
     /// The pause after `end`; `chance` is between 0 and 1.
     pub fn pause(&mut self, end: &SessionEnd, chance: f64) -> Duration {
-        // Between half and the whole of the step: never at once, never all together.
-        let jittered = |step: Duration| step / 2 + (step / 2).mul_f64(chance);
+        // Full jitter: those who lost their connections together do not come back together.
+        let jittered = |step: Duration| step.mul_f64(chance).max(Self::AT_LEAST);
         let doubled = |base: Duration, times: u32, most: Duration| {
             base.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1))).min(most)
         };
@@ -48,7 +79,7 @@ impl Reconnect {
             }
             Remedy::Retry { after } => {
                 self.failures = self.failures.saturating_add(1);
-                after + jittered(after / 2)
+                after + jittered((after / 2).min(self.max))
             }
             Remedy::Restart if matches!(end.reason, EndReason::Planned) => jittered(self.min),
             Remedy::Restart => {
@@ -63,24 +94,158 @@ impl Reconnect {
 /// Keeps the connection of `plan` up until nobody listens. `rest` is asked for the exchange's clock when a login is
 /// refused because of ours.
 pub async fn keep_connected<O: Outlet>(plan: &Plan, rest: Option<&Rest>, outlet: &mut O) -> Gone {
-    let mut memory = Memory::default();
-    let mut policy = Reconnect::new(&plan.settings);
-    let mut random = plan.seed;
+    let line = plan.heard.line(plan.is_private(), &plan.streams);
+    let outlet = Mutex::new(outlet);
+    let mut keeper = Keeper {
+        plan,
+        line,
+        outlet: &outlet,
+        memory: Memory::default(),
+        policy: Reconnect::new(&plan.settings),
+        random: plan.seed,
+    };
     loop {
-        let end = run(plan, &mut memory, outlet).await;
+        let end = match keeper.shifts().await {
+            Ok(end) => end,
+            Err(gone) => return gone,
+        };
         if end.reason == EndReason::Stopped {
             return Gone;
         }
-        let pause = policy.pause(&end, unit(&mut random));
-        let waiting = FeedNotice::Waiting { reason: end.reason.clone(), retry_in: pause };
-        if outlet.notice(waiting).await.is_err() {
+        let clock_off = matches!(end.reason, EndReason::ClockOff { .. });
+        let judged = keeper.policy.judge(end);
+        if let (true, EndReason::LoginRefused { code }) = (clock_off, &judged.reason) {
+            let refused = FeedNotice::LoginRefused { code: *code, fix: login_fix(*code) };
+            if keeper.tell(refused).await.is_err() {
+                return Gone;
+            }
+        }
+        let pause = keeper.pause(&judged);
+        let waiting = FeedNotice::Waiting { reason: judged.reason, retry_in: pause };
+        if keeper.tell(waiting).await.is_err() {
             return Gone;
         }
-        if let (EndReason::ClockOff { .. }, Some(rest)) = (&end.reason, rest) {
+        if let (true, Some(rest)) = (clock_off, rest) {
             // An answer sets the skew; without one the old skew is as good as any.
             let _ = rest.measure_skew().await;
         }
-        tokio::time::sleep(pause).await;
+        sleep(pause).await;
+    }
+}
+
+type Running<'a> = Pin<Box<dyn Future<Output = (SessionEnd, Memory)> + 'a>>;
+
+struct Keeper<'a, 'o, O> {
+    plan: &'a Plan,
+    line: Arc<Line>,
+    outlet: &'a Mutex<&'o mut O>,
+    memory: Memory,
+    policy: Reconnect,
+    random: u64,
+}
+
+/// How an attempt to relieve a session went.
+enum Relief {
+    /// The successor speaks.
+    Done,
+    /// The successor did not come to work; the old one goes on.
+    Failed(SessionEnd),
+    /// The old one ended meanwhile; the successor speaks, whatever it has come to.
+    Overtaken,
+}
+
+impl<'a, O: Outlet> Keeper<'a, '_, O> {
+    /// Sessions that relieve each other, until one ends for another reason than its age.
+    async fn shifts(&mut self) -> Result<SessionEnd, Gone> {
+        let mut shift = Rc::new(Shift::speaking());
+        let mut now = self.session(&shift);
+        loop {
+            tokio::select! {
+                biased;
+                (end, memory) = &mut now => {
+                    self.memory = memory;
+                    return Ok(end);
+                }
+                () = shift.until_due() => {}
+            }
+            let successor = Rc::new(Shift::default());
+            let mut next = self.session(&successor);
+            match self.relieve(&mut now, &shift, &mut next, &successor).await? {
+                Relief::Done | Relief::Overtaken => (now, shift) = (next, successor),
+                Relief::Failed(end) => {
+                    let pause = self.pause(&end);
+                    self.tell(FeedNotice::NotRelieved { reason: end.reason, retry_in: pause }).await?;
+                    tokio::select! {
+                        biased;
+                        (end, memory) = &mut now => {
+                            self.memory = memory;
+                            return Ok(end);
+                        }
+                        () = sleep(pause) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn relieve(
+        &self,
+        now: &mut Running<'a>,
+        shift: &Shift,
+        next: &mut Running<'a>,
+        successor: &Shift,
+    ) -> Result<Relief, Gone> {
+        let late = sleep(LIMIT);
+        tokio::select! {
+            biased;
+            _ = &mut *now => {
+                successor.open(self.outlet).await?;
+                return Ok(Relief::Overtaken);
+            }
+            (end, _) = &mut *next => return Ok(Relief::Failed(end)),
+            () = successor.until_settled() => {}
+            () = late => {
+                let reason = EndReason::ConnectTimeout(LIMIT);
+                return Ok(Relief::Failed(SessionEnd { reason, useful: false, lived: LIMIT }));
+            }
+        }
+        // Both run for a moment; then the old one leaves as soon as it has nothing more to read.
+        let settled = Instant::now();
+        let (mut leave_at, drop_at) = (Some(settled + GRACE), settled + GRACE + LEAVE_LIMIT);
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut *now => break,
+                (end, _) = &mut *next => {
+                    shift.let_go(false);
+                    return Ok(Relief::Failed(end));
+                }
+                () = sleep_until(leave_at.unwrap_or(drop_at)) => match leave_at.take() {
+                    Some(_) => shift.let_go(true),
+                    None => break,
+                },
+            }
+        }
+        successor.open(self.outlet).await?;
+        Ok(Relief::Done)
+    }
+
+    fn session(&self, shift: &Rc<Shift>) -> Running<'a> {
+        let (plan, outlet, line, shift) = (self.plan, self.outlet, self.line.clone(), shift.clone());
+        let mut memory = self.memory.clone();
+        Box::pin(async move {
+            let mut relay = Relay { to: outlet, shift: shift.clone(), public: !plan.is_private() };
+            let end = run_shift(plan, &mut memory, &mut relay, line, Some(shift)).await;
+            (end, memory)
+        })
+    }
+
+    fn pause(&mut self, end: &SessionEnd) -> Duration {
+        self.policy.pause(end, unit(&mut self.random))
+    }
+
+    async fn tell(&self, notice: FeedNotice) -> Result<(), Gone> {
+        self.outlet.lock().await.notice(notice).await
     }
 }
 
@@ -111,7 +276,7 @@ mod tests {
         let pauses: Vec<u128> = (0..10).map(|_| policy.pause(&end(broken(), false, 0), 1.0).as_millis()).collect();
         assert_eq!(pauses, [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
         for _ in 0..1_000 {
-            assert_eq!(policy.pause(&end(broken(), false, 0), 0.0), Duration::from_secs(15));
+            assert_eq!(policy.pause(&end(broken(), false, 0), 0.5), Duration::from_secs(15), "full jitter");
         }
         assert_eq!(policy.pause(&end(broken(), true, 10), 1.0), Duration::from_millis(250), "it had worked");
         assert_eq!(policy.pause(&end(broken(), true, 9), 1.0), Duration::from_millis(500), "too short to count");
@@ -124,17 +289,23 @@ mod tests {
         let pauses: Vec<u64> = (0..6).map(|_| policy.pause(&refused, 0.0).as_secs()).collect();
         assert_eq!(pauses, [30, 60, 120, 240, 300, 300]);
         assert_eq!(policy.pause(&end(EndReason::Planned, true, 80_000), 1.0), Duration::from_millis(250));
+        let (status, after) = (503, Some(Duration::from_secs(90)));
+        let later = end(EndReason::Refused { status, after }, false, 0);
+        assert!(policy.pause(&later, 0.0) >= Duration::from_secs(90), "the exchange said when");
+        let off = || end(EndReason::ClockOff { code: 30014 }, false, 0);
+        assert_eq!(policy.judge(off()), off(), "measured, then tried at once");
+        assert_eq!(policy.judge(off()).reason, EndReason::LoginRefused { code: 30014 }, "measuring did not help");
         let asked_too_much = end(EndReason::BackOff { code: 30006 }, false, 1);
         assert!(policy.pause(&asked_too_much, 0.0) >= Duration::from_secs(60));
     }
 
     proptest::proptest! {
         #[test]
-        fn every_pause_is_between_half_the_first_and_the_longest(failures in 1_u32..60, chance in 0.0..1.0_f64) {
+        fn every_pause_is_within_its_step(failures in 1_u32..60, chance in 0.0..1.0_f64) {
             let mut policy = Reconnect::new(&FeedSettings::default());
             for _ in 0..failures {
                 let pause = policy.pause(&end(broken(), false, 0), chance);
-                proptest::prop_assert!(pause >= Duration::from_millis(125) && pause <= Duration::from_secs(30));
+                proptest::prop_assert!(pause >= Reconnect::AT_LEAST && pause <= Duration::from_secs(30));
             }
         }
     }

@@ -3,21 +3,25 @@
 use super::super::bitget::consts::PING;
 use super::super::bitget::parse::{Control, Decoded, Decoder, Frame};
 use super::super::bitget::subscribe::{Stream, subscribe_frames};
-use super::connect::{Socket, connect};
+use super::connect::{Socket, connect, read_out};
+use super::heard::Line;
+use super::relief::Shift;
 use super::watch::Watch;
 use super::{EndReason, FeedNotice, FeedSettings, Gone, Memory, Outlet, Plan, SessionEnd};
 use crate::alive::while_waiting;
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::report::{Batch, Origin};
+use crate::domain::report::{Batch, Origin, Report};
 use futures_util::{SinkExt, StreamExt};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// A pong this many deadlines late ends the session even while frames keep coming in.
@@ -28,13 +32,29 @@ const TURN: Duration = Duration::from_millis(500);
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// Fewer bad frames than this are an accident, whatever their share.
 const BAD_FRAMES_MIN: u32 = 5;
-/// Runs one session to its end. `memory` goes from session to session.
+/// How often a session that waits for its relief looks whether it may go.
+const RELIEF_LOOK: Duration = Duration::from_millis(20);
+
+/// Runs one session to its end, without relief. `memory` goes from session to session.
 pub async fn run<O: Outlet>(plan: &Plan, memory: &mut Memory, outlet: &mut O) -> SessionEnd {
+    let line = plan.heard.line(plan.is_private(), &plan.streams);
+    run_shift(plan, memory, outlet, line, None).await
+}
+
+/// Runs one session to its end; with a `shift` it waits for its relief when it is old.
+pub(super) async fn run_shift<O: Outlet>(
+    plan: &Plan,
+    memory: &mut Memory,
+    outlet: &mut O,
+    line: Arc<Line>,
+    shift: Option<Rc<Shift>>,
+) -> SessionEnd {
     let born = Instant::now();
-    let (reason, useful) = match connect(&plan.url, plan.settings.connect_timeout).await {
+    let (reason, useful) = match connect(&plan.url, plan.settings.connect_timeout, plan.clock.now_ms()).await {
         Err(reason) => (reason, false),
         Ok(socket) => {
-            let mut session = Session::new(plan, memory, outlet, socket);
+            let mut session = Session::new(plan, memory, outlet, socket, line);
+            session.shift = shift;
             let reason = match session.live().await {
                 Ok(never) => match never {},
                 Err(reason) => reason,
@@ -81,6 +101,10 @@ pub(super) struct Session<'a, O> {
     ping_due: Instant,
     pub(super) pong_due: Option<Instant>,
     end_due: Instant,
+    /// Newest frame of any kind.
+    heard: Instant,
+    line: Arc<Line>,
+    shift: Option<Rc<Shift>>,
     window: BadWindow,
     /// Silent streams that are still to be told.
     given_up: Vec<Stream>,
@@ -98,7 +122,7 @@ struct BadWindow {
 }
 
 impl<'a, O: Outlet> Session<'a, O> {
-    fn new(plan: &'a Plan, memory: &'a mut Memory, outlet: &'a mut O, socket: Socket) -> Self {
+    fn new(plan: &'a Plan, memory: &'a mut Memory, outlet: &'a mut O, socket: Socket, line: Arc<Line>) -> Self {
         let now = Instant::now();
         let settings = &plan.settings;
         let mut watch = Watch::new(&plan.streams, settings);
@@ -129,6 +153,9 @@ impl<'a, O: Outlet> Session<'a, O> {
             ping_due: now,
             pong_due: None,
             end_due: now,
+            heard: now,
+            line,
+            shift: None,
             window: BadWindow { ends: now + settings.bad_window, frames: 0, bad: 0 },
             given_up: Vec::new(),
             backed_off: false,
@@ -156,10 +183,15 @@ impl<'a, O: Outlet> Session<'a, O> {
             let drained = self.wait(&mut timer).await;
             self.outlet.alive();
             self.hand_on().await?;
+            if let Some(shift) = self.shift.as_ref().filter(|_| self.watch.is_settled()) {
+                shift.settle();
+            }
             let now = Instant::now();
             self.speak(now).await?;
-            if drained {
-                self.deadlines(now)?;
+            if drained || self.watch.is_due_sooner() {
+                if drained {
+                    self.deadlines(now)?;
+                }
                 for stream in std::mem::take(&mut self.given_up) {
                     self.outlet.notice(FeedNotice::Silent { stream }).await?;
                 }
@@ -196,6 +228,7 @@ impl<'a, O: Outlet> Session<'a, O> {
             };
             let (received_ms, now) = *received.get_or_insert_with(|| (self.plan.clock.now_ms(), Instant::now()));
             self.received = (received_ms, now);
+            self.heard = now;
             if self.plan.connections.is_cut(self.connection) {
                 self.happened.push(Happened::Ended(EndReason::Broken("cut by a drill".to_owned())));
                 return Poll::Ready(());
@@ -235,11 +268,18 @@ impl<'a, O: Outlet> Session<'a, O> {
     fn text(&mut self, text: &str, received_ms: i64, now: Instant) {
         crate::fault_points::hit("ws.frame");
         self.window.frames += 1;
+        self.line.frame(now);
         let (reports, refused) = (self.decoded.reports.len(), self.decoded.refused.len());
         match self.decoder.decode(text, received_ms, &mut self.decoded) {
             Frame::Data(stream) => {
                 self.memory.accept(&stream);
-                if !self.watch.data(&stream, now) {
+                let last = match self.decoded.reports.last() {
+                    Some(Report::Ticker(ticker)) => Some(ticker.last),
+                    _ => None,
+                };
+                if let Some(at) = self.watch.data(&stream, last, now) {
+                    self.line.data(at, now);
+                } else {
                     self.decoded.reports.truncate(reports);
                     self.decoded.refused.truncate(refused);
                     let kind = stream.channel.label();
@@ -316,7 +356,8 @@ impl<'a, O: Outlet> Session<'a, O> {
         if self.pong_due.is_some_and(|due| due + patience <= now) {
             return Err(EndReason::NoPong(self.settings.pong_deadline));
         }
-        if now >= self.ping_due && self.login_due.is_none() {
+        let probe = self.probe_due().is_some_and(|due| due <= now) && self.pong_due.is_none();
+        if (now >= self.ping_due || probe) && self.login_due.is_none() {
             self.send(PING.to_owned()).await?;
             self.ping_due = now + self.jittered_ping();
             // An unanswered ping keeps its deadline.
@@ -358,7 +399,13 @@ impl<'a, O: Outlet> Session<'a, O> {
             return Err(EndReason::NoPong(self.settings.pong_deadline));
         }
         if self.end_due <= now {
-            return Err(EndReason::Planned);
+            match &self.shift {
+                Some(shift) if !shift.is_leaving() => shift.ask(),
+                _ => return Err(EndReason::Planned),
+            }
+        }
+        if self.is_talkative() && self.heard + self.settings.silence <= now {
+            return Err(EndReason::NothingHeard(self.settings.silence));
         }
         let verdict = self.watch.check(now, self.memory);
         if let Some(stream) = verdict.lost {
@@ -372,15 +419,33 @@ impl<'a, O: Outlet> Session<'a, O> {
     fn next_due(&self, now: Instant) -> Instant {
         let subscribe = (self.login_due.is_none() && !self.queue.is_empty()).then(|| self.may_subscribe());
         let ping = self.login_due.is_none().then_some(self.ping_due);
-        let dues = [subscribe, ping, self.login_due, self.pong_due, Some(self.end_due), self.watch.next_due()];
+        let probe = self.probe_due().filter(|_| self.pong_due.is_none());
+        let mute = self.is_talkative().then(|| self.heard + self.settings.silence);
+        let end = if self.end_due <= now { now + RELIEF_LOOK } else { self.end_due };
+        let dues = [subscribe, ping, probe, mute, self.login_due, self.pong_due, self.watch.next_due()];
         // Never at once again: what is due now has just been dealt with.
-        dues.into_iter().flatten().min().unwrap_or(self.end_due).max(now + Duration::from_millis(1))
+        dues.into_iter().flatten().fold(end, Instant::min).max(now + Duration::from_millis(1))
+    }
+
+    /// A public connection on which a ticker has begun to speak: from then on there is always something to hear.
+    fn is_talkative(&self) -> bool {
+        !self.plan.is_private() && self.watch.has_ticked()
+    }
+
+    /// When to ask whether anybody is still there, so that silence and a dead line are told apart in time.
+    fn probe_due(&self) -> Option<Instant> {
+        self.is_talkative().then(|| self.heard + self.settings.silence / 2)
     }
 
     /// Says goodbye where somebody still listens.
     async fn hang_up(&mut self, reason: &EndReason) {
         if !matches!(reason, EndReason::Closed { .. } | EndReason::Broken(_)) {
-            let _ = tokio::time::timeout(Duration::from_millis(500), self.socket.close(None)).await;
+            let too_long = CloseFrame { code: CloseCode::Size, reason: "longer than a message may be".into() };
+            let frame = matches!(reason, EndReason::Oversized).then_some(too_long);
+            let _ = tokio::time::timeout(Duration::from_millis(500), self.socket.close(frame)).await;
+            if matches!(reason, EndReason::Oversized) {
+                read_out(&mut self.socket, Duration::from_millis(500)).await;
+            }
         }
         if self.ready {
             let _ = self.outlet.notice(FeedNotice::Lost { connection: self.connection, reason: reason.clone() }).await;
@@ -398,5 +463,8 @@ impl<'a, O: Outlet> Session<'a, O> {
 }
 
 const fn is_unreadable(refusal: Refusal) -> bool {
-    matches!(refusal, Refusal::Garbage | Refusal::Oversized | Refusal::UnknownShape | Refusal::BadField)
+    matches!(
+        refusal,
+        Refusal::Garbage | Refusal::Oversized | Refusal::UnknownShape | Refusal::BadField | Refusal::OutOfRange
+    )
 }

@@ -4,10 +4,13 @@
 
 mod answers;
 mod connect;
+mod heard;
 mod keep;
 mod machine;
+mod relief;
 mod watch;
 
+pub use heard::Heard;
 pub use keep::{Reconnect, keep_connected};
 pub use machine::run;
 
@@ -40,8 +43,11 @@ pub struct FeedSettings {
     pub pong_deadline: Duration,
     /// From a subscription to its first data; an acknowledged one may be silent for ever.
     pub first_data: Duration,
-    /// Longest silence of a ticker, which the exchange repeats even when nothing changes.
+    /// Longest silence of a ticker, which the exchange repeats even when nothing changes; and of a public connection
+    /// as a whole, pongs included.
     pub silence: Duration,
+    /// Longest silence of a symbol's trades while its ticker shows new prices.
+    pub trades_silence: Duration,
     /// Age at which a connection is replaced in peace; up to a twentieth is taken off by chance.
     pub planned_reconnect: Duration,
     /// Pause between two subscribe frames.
@@ -71,7 +77,8 @@ impl Default for FeedSettings {
             ping_every: Duration::from_secs(20),
             pong_deadline: Duration::from_secs(10),
             first_data: Duration::from_secs(10),
-            silence: Duration::from_secs(10),
+            silence: Duration::from_secs(5),
+            trades_silence: Duration::from_secs(60),
             planned_reconnect: Duration::from_secs(23 * 3_600),
             subscribe_gap: Duration::from_secs(1),
             messages_per_second: MESSAGES_PER_SECOND,
@@ -101,6 +108,8 @@ pub struct Plan {
     pub settings: FeedSettings,
     pub clock: Clock,
     pub skew: Skew,
+    /// Where it is noted when which stream spoke.
+    pub heard: Heard,
     /// For jitter only.
     pub seed: u64,
 }
@@ -182,6 +191,8 @@ pub enum FeedNotice {
     Silent { stream: Stream },
     /// An error of the exchange that changes nothing.
     Told { code: Option<i64>, message: String },
+    /// The connection is old, and its successor did not come to work; it goes on meanwhile.
+    NotRelieved { reason: EndReason, retry_in: Duration },
     /// No connection; tried again after `retry_in`.
     Waiting { reason: EndReason, retry_in: Duration },
 }
@@ -191,6 +202,8 @@ pub enum FeedNotice {
 pub enum EndReason {
     #[error("cannot connect: {0}")]
     Connect(String),
+    #[error("the handshake was answered with http {status}")]
+    Refused { status: u16, after: Option<Duration> },
     #[error("no handshake within {} ms", .0.as_millis())]
     ConnectTimeout(Duration),
     #[error("no answer to the login within {} ms", .0.as_millis())]
@@ -205,6 +218,8 @@ pub enum EndReason {
     BackOff { code: i64 },
     #[error("no pong within {} ms", .0.as_millis())]
     NoPong(Duration),
+    #[error("nothing was heard for {} ms, not even a pong", .0.as_millis())]
+    NothingHeard(Duration),
     #[error("{0} stays silent")]
     Silent(&'static str),
     #[error("more than {0} % of the frames were unreadable")]
@@ -222,17 +237,66 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// Every word of [`EndReason::label`].
+    pub const LABELS: [&str; 17] = [
+        "connect",
+        "http",
+        "connect_timeout",
+        "login_timeout",
+        "login_refused",
+        "clock_off",
+        "logged_out",
+        "back_off",
+        "no_pong",
+        "nothing_heard",
+        "silent",
+        "bad_frames",
+        "oversized",
+        "closed",
+        "broken",
+        "planned",
+        "stopped",
+    ];
+
+    /// A bounded word for counters.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Refused { .. } => "http",
+            Self::ConnectTimeout(_) => "connect_timeout",
+            Self::LoginTimeout(_) => "login_timeout",
+            Self::LoginRefused { .. } => "login_refused",
+            Self::ClockOff { .. } => "clock_off",
+            Self::LoggedOut => "logged_out",
+            Self::BackOff { .. } => "back_off",
+            Self::NoPong(_) => "no_pong",
+            Self::NothingHeard(_) => "nothing_heard",
+            Self::Silent(_) => "silent",
+            Self::BadFrames(_) => "bad_frames",
+            Self::Oversized => "oversized",
+            Self::Closed { .. } => "closed",
+            Self::Broken(_) => "broken",
+            Self::Planned => "planned",
+            Self::Stopped => "stopped",
+        }
+    }
+
     /// What follows. `GiveUp` means: only a person can help; a daemon goes on trying, slowly.
     pub const fn remedy(&self) -> Remedy {
         match self {
             Self::LoginRefused { .. } => Remedy::GiveUp,
             Self::BackOff { .. } => Remedy::Retry { after: Duration::from_secs(60) },
+            Self::Refused { after: Some(after), .. } => Remedy::Retry { after: *after },
+            // Too many connects, or the address is shut out: asking on makes it longer.
+            Self::Refused { status: 403 | 418 | 429, after: None } => Remedy::Retry { after: Duration::from_secs(60) },
+            Self::Refused { .. } => Remedy::Restart,
             Self::Connect(_)
             | Self::ConnectTimeout(_)
             | Self::LoginTimeout(_)
             | Self::ClockOff { .. }
             | Self::LoggedOut
             | Self::NoPong(_)
+            | Self::NothingHeard(_)
             | Self::Silent(_)
             | Self::BadFrames(_)
             | Self::Oversized

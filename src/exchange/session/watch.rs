@@ -2,6 +2,7 @@
 
 use super::super::bitget::subscribe::{Channel, Stream};
 use super::{FeedSettings, Memory};
+use rust_decimal::Decimal;
 use rustc_hash::FxHashMap;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,11 @@ struct Slot {
     again: bool,
     /// Given up until then.
     muted_until: Option<Instant>,
+    /// Of a ticker: where the trades of its symbol are, and its newest price.
+    trades: Option<usize>,
+    price: Option<Decimal>,
+    /// Of trades: when the ticker first showed a price that they have not explained.
+    unexplained: Option<Instant>,
 }
 
 /// What a look at the deadlines asks for.
@@ -36,6 +42,10 @@ pub(super) struct Watch {
     index: FxHashMap<Stream, usize>,
     first_data: Duration,
     silence: Duration,
+    trades_silence: Duration,
+    ticked: bool,
+    /// Something is due earlier than was known.
+    sooner: bool,
     /// Whether every subscription has been acknowledged, has spoken or was dropped.
     unsettled: usize,
 }
@@ -50,14 +60,24 @@ impl Watch {
             last_data: None,
             again: false,
             muted_until: None,
+            trades: None,
+            price: None,
+            unexplained: None,
         };
-        let slots: Vec<Slot> = streams.iter().map(slot).collect();
+        let mut slots: Vec<Slot> = streams.iter().map(slot).collect();
+        let index: FxHashMap<Stream, usize> = slots.iter().enumerate().map(|(at, slot)| (slot.stream, at)).collect();
+        for slot in slots.iter_mut().filter(|slot| slot.stream.channel == Channel::Ticker) {
+            slot.trades = index.get(&Stream { channel: Channel::Trades, ..slot.stream }).copied();
+        }
         Self {
-            index: slots.iter().enumerate().map(|(at, slot)| (slot.stream, at)).collect(),
+            index,
             unsettled: slots.len(),
             slots,
             first_data: settings.first_data,
             silence: settings.silence,
+            trades_silence: settings.trades_silence,
+            ticked: false,
+            sooner: false,
         }
     }
 
@@ -82,17 +102,40 @@ impl Watch {
         }
     }
 
-    /// False when nobody subscribed to this stream.
-    pub(super) fn data(&mut self, stream: &Stream, now: Instant) -> bool {
-        let Some(slot) = self.slot(stream) else { return false };
+    /// Data came; `last` is the price that a ticker showed. The stream's place in the plan, or `None` when nobody
+    /// subscribed to it.
+    pub(super) fn data(&mut self, stream: &Stream, last: Option<Decimal>, now: Instant) -> Option<usize> {
+        let at = *self.index.get(stream)?;
+        let slot = self.slots.get_mut(at)?;
+        slot.unexplained = None;
+        let moved = last.is_some() && slot.price.is_some() && slot.price != last;
+        slot.price = last.or(slot.price);
+        let trades = slot.trades.filter(|_| moved);
+        self.ticked |= slot.stream.channel == Channel::Ticker;
         slot.last_data = Some(now);
+        // From its first data on a stream is held to another limit.
+        self.sooner |= slot.waiting;
         slot.waiting = false;
         slot.again = false;
         slot.muted_until = None;
         if !std::mem::replace(&mut slot.acked, true) {
             self.unsettled = self.unsettled.saturating_sub(1);
         }
-        true
+        // A new price is a trade that should have come over the other channel, too.
+        if let Some(trades) = trades.and_then(|at| self.slots.get_mut(at)).filter(|slot| slot.last_data.is_some()) {
+            trades.unexplained.get_or_insert(now);
+        }
+        Some(at)
+    }
+
+    /// Whether the next moment to look at has come nearer since this was asked last.
+    pub(super) const fn is_due_sooner(&mut self) -> bool {
+        std::mem::replace(&mut self.sooner, false)
+    }
+
+    /// Whether a ticker has ever spoken on this connection.
+    pub(super) const fn has_ticked(&self) -> bool {
+        self.ticked
     }
 
     pub(super) fn knows(&self, stream: &Stream) -> bool {
@@ -107,6 +150,7 @@ impl Watch {
             slot.waiting = false;
             slot.last_data = None;
             slot.again = false;
+            slot.unexplained = None;
             slot.muted_until = Some(until);
         }
     }
@@ -130,8 +174,13 @@ impl Watch {
         if slot.waiting {
             return slot.asked.map(|at| at + self.first_data);
         }
-        // Trades and candles pause with the market, private channels with the account; the ticker never does.
-        slot.last_data.filter(|_| slot.stream.channel == Channel::Ticker).map(|at| at + self.silence)
+        match slot.stream.channel {
+            Channel::Ticker => slot.last_data.map(|at| at + self.silence),
+            // They pause with the market, and the ticker tells whether it pauses.
+            Channel::Trades => slot.unexplained.map(|at| at + self.trades_silence),
+            // Candles pause with the market, private channels with the account.
+            _ => None,
+        }
     }
 
     /// Looks at every deadline. To be asked only when nothing waits to be read: late reading is not silence.
@@ -200,12 +249,12 @@ mod tests {
         memory.blamed.insert(TICKER, start);
         let mut watch = Watch::new(&[TICKER, OTHER], &settings());
         watch.asked(&[TICKER, OTHER], start);
-        watch.data(&OTHER, after(1));
+        watch.data(&OTHER, None, after(1));
         assert_eq!(watch.check(after(5), &mut memory).resubscribe, [TICKER]);
-        watch.data(&OTHER, after(9));
+        watch.data(&OTHER, None, after(9));
         let verdict = watch.check(after(10), &mut memory);
         assert_eq!((verdict.given_up, verdict.lost), (vec![TICKER], None));
-        watch.data(&OTHER, after(900));
+        watch.data(&OTHER, None, after(900));
         assert_eq!(watch.check(after(909), &mut memory), Verdict::default());
         assert_eq!(watch.check(after(910), &mut memory).resubscribe, [TICKER, OTHER], "tried again later");
     }
@@ -217,13 +266,38 @@ mod tests {
         let mut watch = Watch::new(&[TICKER, TRADES], &settings());
         watch.asked(&[TICKER, TRADES], start);
         assert!(!watch.is_settled());
-        watch.data(&TICKER, after(1));
-        watch.data(&TRADES, after(1));
+        watch.data(&TICKER, None, after(1));
+        watch.data(&TRADES, None, after(1));
         assert!(watch.is_settled(), "data settles as an acknowledgement does");
         assert_eq!(watch.check(after(10), &mut memory), Verdict::default());
         assert_eq!(watch.check(after(11), &mut memory).resubscribe, [TICKER]);
-        watch.data(&TICKER, after(12));
+        watch.data(&TICKER, None, after(12));
         assert_eq!(watch.next_due(), Some(after(22)), "it spoke again: all is forgotten");
+    }
+
+    #[test]
+    fn trades_that_do_not_explain_the_tickers_price_are_asked_for_again() {
+        let (start, mut memory) = (Instant::now(), Memory::default());
+        let after = |s: u64| start + Duration::from_secs(s);
+        let mut watch = Watch::new(&[TICKER, TRADES], &settings());
+        watch.asked(&[TICKER, TRADES], start);
+        watch.data(&TRADES, None, start);
+        let mut tick = |watch: &mut Watch, s: u64, price: i64| {
+            watch.data(&TICKER, Some(Decimal::from(price)), after(s));
+            watch.check(after(s), &mut memory).resubscribe
+        };
+        for s in 0..100 {
+            assert_eq!(tick(&mut watch, s, 100), [], "a market that stands still has no trades");
+        }
+        assert_eq!(tick(&mut watch, 100, 101), []);
+        watch.data(&TRADES, None, after(101));
+        for s in 102..200 {
+            assert_eq!(tick(&mut watch, s, 101), [], "the trade came later than the price");
+        }
+        for s in 200..260 {
+            assert_eq!(tick(&mut watch, s, 200 + s as i64), []);
+        }
+        assert_eq!(tick(&mut watch, 260, 1), [TRADES], "sixty seconds of prices without a trade");
     }
 
     #[test]
@@ -234,16 +308,16 @@ mod tests {
         watch.asked(&[TICKER, OTHER, FILLS], start);
         watch.mute(&TICKER, memory.refuse(TICKER, start));
         watch.mute(&FILLS, memory.refuse(FILLS, start));
-        watch.data(&OTHER, start);
+        watch.data(&OTHER, None, start);
         assert!(watch.is_settled(), "the others go on");
         assert_eq!(watch.check(after(4), &mut memory), Verdict::default());
-        watch.data(&OTHER, after(5));
+        watch.data(&OTHER, None, after(5));
         assert_eq!(watch.check(after(5), &mut memory).resubscribe, [TICKER, FILLS], "also what is silent by nature");
         watch.mute(&TICKER, memory.refuse(TICKER, after(5)));
-        watch.data(&OTHER, after(14));
+        watch.data(&OTHER, None, after(14));
         assert_eq!(watch.check(after(14), &mut memory), Verdict::default(), "the second pause is longer");
         assert_eq!(watch.check(after(15), &mut memory).resubscribe, [TICKER]);
-        assert!(watch.data(&TICKER, after(16)), "and then it speaks");
+        assert!(watch.data(&TICKER, None, after(16)).is_some(), "and then it speaks");
         memory.accept(&TICKER);
         assert_eq!(memory.dropped_until(&TICKER, after(16)), None);
     }

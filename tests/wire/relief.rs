@@ -1,0 +1,87 @@
+//! A connection that only grew old: replaced in peace, and without a gap.
+
+use crate::scripted::{Peer, Witness, alone, exchange, plan, ticker, trade, until};
+use crate::session::{keep, one, symbols, tickers};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+use trapline::domain::report::Report;
+use trapline::exchange::bitget::subscribe::{Channel, Stream};
+use trapline::exchange::session::{EndReason, FeedNotice};
+
+#[test]
+fn a_connection_is_replaced_in_peace_before_the_exchange_does_it() {
+    alone(async {
+        let url = exchange(|mut peer: Peer| async move {
+            let frame = peer.hear_json().await.unwrap();
+            peer.acknowledge(&frame).await;
+            peer.say(ticker("BTCUSDT", 1)).await;
+            peer.stay().await;
+        })
+        .await;
+        let symbols = symbols();
+        let mut plan = plan(&url, &symbols, tickers(&symbols));
+        plan.settings.planned_reconnect = Duration::from_millis(100);
+        let (end, witness) = one(&plan).await;
+        assert_eq!((end.reason, end.useful), (EndReason::Planned, true));
+        assert!(matches!(witness.notices().last(), Some(FeedNotice::Lost { .. })));
+    });
+}
+
+#[test]
+fn an_old_connection_is_relieved_without_a_gap_or_a_repetition() {
+    alone(async {
+        // Trades are numbered over all connections, as on a real exchange: each open connection hears each.
+        let newest = Rc::new(Cell::new(0_u64));
+        let open = Rc::new(Cell::new(0_usize));
+        let most = Rc::new(Cell::new(0_usize));
+        let (counter, opened, highest) = (newest.clone(), open.clone(), most.clone());
+        let url = exchange(move |mut peer: Peer| {
+            let (newest, open, most) = (counter.clone(), opened.clone(), highest.clone());
+            async move {
+                let frame = peer.hear_json().await.unwrap();
+                peer.acknowledge(&frame).await;
+                peer.say(ticker("BTCUSDT", 1)).await;
+                open.set(open.get() + 1);
+                most.set(most.get().max(open.get()));
+                let mut said = newest.get();
+                loop {
+                    while said < newest.get() {
+                        said += 1;
+                        peer.say(trade("BTCUSDT", said)).await;
+                    }
+                    match tokio::time::timeout(Duration::from_millis(3), peer.hear(true)).await {
+                        Ok(None) => break,
+                        _ => continue,
+                    }
+                }
+                open.set(open.get() - 1);
+            }
+        })
+        .await;
+        tokio::task::spawn_local(async move {
+            loop {
+                newest.set(newest.get() + 1);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let symbols = symbols();
+        let btc = symbols.id("BTCUSDT").unwrap();
+        let mut plan =
+            plan(&url, &symbols, vec![Stream::public(Channel::Ticker, btc), Stream::public(Channel::Trades, btc)]);
+        plan.settings.planned_reconnect = Duration::from_millis(300);
+        let witness = keep(plan);
+        let served = |w: &Witness| w.batches().iter().map(|b| b.connection).max().unwrap_or(0);
+        until("four connections", || (served(&witness) >= 4).then_some(())).await;
+        assert!(!witness.notices().iter().any(|n| matches!(n, FeedNotice::Lost { .. } | FeedNotice::Waiting { .. })));
+        assert_eq!(most.get(), 2, "two at a time, no more");
+        let ids: Vec<u64> =
+            witness.reports().iter().filter_map(|r| if let Report::Trade(t) = r { Some(t.id) } else { None }).collect();
+        let mut once = ids.clone();
+        once.sort_unstable();
+        once.dedup();
+        let (first, last) = (once[0], once[once.len() - 1]);
+        assert_eq!(once.len() as u64, last - first + 1, "a trade is missing");
+        assert!(ids.len() < 2 * once.len(), "only what comes while both run is heard twice");
+    });
+}
