@@ -102,3 +102,18 @@ fn every_key_of_today_belongs_to_a_room() {
         assert!(later || rooms.contains(key.room), "{} is decided by {}, which is no room", key.name, key.room);
     }
 }
+
+/// The page of figures (`scripts/faults`) may lack a measurement, but it says so: no row of the fault matrix is left
+/// out.
+#[test]
+fn every_row_of_the_fault_matrix_is_on_the_page_of_figures() {
+    let page = read("docs/faults.md");
+    let rows = [("X", 16), ("P", 16), ("R", 20)];
+    for row in rows.into_iter().flat_map(|(group, last)| (1..=last).map(move |n| format!("{group}{n}"))) {
+        let line = page.lines().find(|line| line.starts_with(&format!("| {row} | ")));
+        let cells: Vec<&str> = line.unwrap_or_else(|| panic!("no line of {row}")).split('|').map(str::trim).collect();
+        let told = |cell: &&str| cell.parse::<u64>().is_ok() || cell.starts_with("not measured: ");
+        assert!(cells.get(3).is_some_and(told), "{row} has neither a count nor a reason: {cells:?}");
+    }
+    assert!(page.contains("## Promises") && page.contains("## Chaos, in total") && page.contains("plain actix"));
+}

@@ -2,6 +2,7 @@
 //! (the newest value at the next slot, events in order), and says when bots should stop.
 
 use super::analyst::AnalystMsg;
+use super::deferred::{DeferredFills, Kept};
 use super::ledger::LedgerMsg;
 use super::saved::{self, SavedBatch};
 use super::writer::WriterMsg;
@@ -17,10 +18,9 @@ use crate::domain::symbol::{SymbolId, Symbols};
 use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Port, Restart, Room, TaskHandle};
 use crate::telemetry::metrics::{Metrics, raise};
 use rust_decimal::Decimal;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 /// What the breaker accepts.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ pub fn card() -> Card {
             "Fill -> ledger",
             "Order -> ledger",
         ],
-        state_at_restart: "breaker open until one good reading (fail closed); pictures refill from the next reports",
+        state_at_restart: "fills that wait are kept; else breaker open until one good reading (fail closed), pictures refill from the next reports",
     }
 }
 
@@ -124,9 +124,6 @@ pub struct Outlets {
     pub analyst: Port<AnalystMsg>,
     pub ledger: Port<LedgerMsg>,
 }
-
-/// Fills that may wait for their slot; beyond it the room takes no more until some have left.
-const DEFERRED_MAX: usize = 10_000;
 
 #[derive(Default)]
 struct MarketSlot {
@@ -146,11 +143,10 @@ pub struct CircuitBreaker {
     /// Sequence numbers of this incarnation are all above those of the one before.
     seq_base: u64,
     breaker: Breaker,
-    rates: [RateLimit; 3],
+    rates: [RateLimit; 2],
     market: Vec<MarketSlot>,
     positions: Vec<[PositionSlot; 2]>,
-    fill_rate: RateState,
-    deferred: VecDeque<Fill>,
+    fills: DeferredFills,
     /// Earliest slot that a timer was set for, ms on the monotonic clock.
     timer_ms: Option<i64>,
     timer: Option<TaskHandle>,
@@ -169,14 +165,18 @@ impl CircuitBreaker {
         out: Outlets,
     ) -> Factory<Self> {
         Arc::new(move |birth, cx| {
+            let kept = birth.checkpoint.and_then(|kept| kept.downcast::<Kept>().ok()).map(|kept| *kept);
+            if let Some(kept) = &kept {
+                cx.checkpoint(Box::new(kept.clone()));
+            }
+            let fills = DeferredFills::new(RateLimit::per_minute(rates.trades), kept);
             let mut room = Self {
                 seq_base: birth.epoch << 40,
                 breaker: Breaker::new(limits.clone(), cx.now_ms()),
-                rates: [rates.positions, rates.market_data, rates.trades].map(RateLimit::per_minute),
+                rates: [rates.positions, rates.market_data].map(RateLimit::per_minute),
                 market: symbols.ids().map(|_| MarketSlot::default()).collect(),
                 positions: vec![[PositionSlot::default(); 2]; symbols.len()],
-                fill_rate: RateState::default(),
-                deferred: VecDeque::new(),
+                fills,
                 timer_ms: None,
                 timer: None,
                 waiting: Vec::new(),
@@ -345,28 +345,23 @@ impl CircuitBreaker {
         {
             self.publish_state(cx);
         }
-        self.deferred.push_back(fill.clone());
+        self.fills.push(fill);
         self.release_fills(cx);
     }
 
     fn release_fills(&mut self, cx: &mut Cx<Self>) {
-        let mono_ms = self.mono_ms();
-        while let Some(fill) = self.deferred.front() {
-            if let Err(next_ms) = self.fill_rate.take(self.rates[2], mono_ms) {
-                self.timer_ms = Some(self.timer_ms.map_or(next_ms, |t| t.min(next_ms)));
-                break;
-            }
-            cx.send(&self.out.ledger, LedgerMsg::Fill(Box::new(fill.clone())));
-            self.deferred.pop_front();
+        let released = self.fills.release(self.mono_ms());
+        if released.early > 0 {
+            self.metrics.fills_early_total.inc_by(released.early);
         }
-        let gate = cx.gate();
-        match self.deferred.len() >= DEFERRED_MAX {
-            true if !gate.is_closed() => {
-                warn!(waiting = self.deferred.len(), "fills wait for their rate: taking no more until some have left");
-                gate.close();
-            }
-            false if gate.is_closed() => gate.open(),
-            _ => {}
+        for fill in released.fills {
+            cx.send(&self.out.ledger, LedgerMsg::Fill(Box::new(Fill::clone(&fill))));
+        }
+        if let Some(next_ms) = released.next_ms {
+            self.timer_ms = Some(self.timer_ms.map_or(next_ms, |t| t.min(next_ms)));
+        }
+        if let Some(kept) = self.fills.changes() {
+            cx.checkpoint(Box::new(kept));
         }
     }
 
@@ -473,7 +468,7 @@ impl Room for CircuitBreaker {
     }
 
     fn is_drained(&self) -> bool {
-        self.waiting.is_empty() && self.deferred.is_empty()
+        self.waiting.is_empty() && self.fills.is_empty()
     }
 
     /// The last values go out whatever their rate: there is no later slot.
@@ -492,8 +487,8 @@ impl Room for CircuitBreaker {
         if !positions.is_empty() {
             cx.send(&self.out.writer, WriterMsg::Position(positions));
         }
-        for fill in std::mem::take(&mut self.deferred) {
-            cx.send(&self.out.ledger, LedgerMsg::Fill(Box::new(fill)));
+        for fill in self.fills.take_all() {
+            cx.send(&self.out.ledger, LedgerMsg::Fill(Box::new(Fill::clone(&fill))));
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod analyst;
 pub mod breaker;
+mod deferred;
 pub mod feed;
 pub mod health;
 pub mod ledger;

@@ -7,6 +7,7 @@ use super::symbol::SymbolId;
 use rust_decimal::Decimal;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// One attribution rule; every condition that is given must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,15 +50,15 @@ impl Metrics {
 /// Trade ids and orders that are remembered; REST answers repeat at most a page of them.
 const REMEMBERED: usize = 10_000;
 
-/// The fold over orders and fills.
+/// The fold over orders and fills. Ids are shared, so that a copy of it, one after each fill, copies none of them.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     rules: Vec<Rule>,
     default_strategy: String,
-    seen: FxHashSet<String>,
-    seen_order: VecDeque<String>,
-    client_ids: FxHashMap<String, String>,
-    client_ids_order: VecDeque<String>,
+    seen: FxHashSet<Arc<str>>,
+    seen_order: VecDeque<Arc<str>>,
+    client_ids: FxHashMap<Arc<str>, Arc<str>>,
+    client_ids_order: VecDeque<Arc<str>>,
     metrics: FxHashMap<String, Metrics>,
 }
 
@@ -77,8 +78,9 @@ impl Ledger {
     /// Remembers an order's client id: fills do not always carry it.
     pub fn on_order(&mut self, order: &Order) {
         let Some(client_id) = &order.client_order_id else { return };
-        if self.client_ids.insert(order.order_id.clone(), client_id.clone()).is_none() {
-            self.client_ids_order.push_back(order.order_id.clone());
+        let order_id: Arc<str> = order.order_id.as_str().into();
+        if self.client_ids.insert(order_id.clone(), client_id.as_str().into()).is_none() {
+            self.client_ids_order.push_back(order_id);
             if self.client_ids_order.len() > REMEMBERED
                 && let Some(oldest) = self.client_ids_order.pop_front()
             {
@@ -89,10 +91,11 @@ impl Ledger {
 
     /// Takes a fill in; `None` when it was counted before.
     pub fn on_fill(&mut self, fill: &Fill) -> Option<AttributedFill> {
-        if !self.seen.insert(fill.trade_id.clone()) {
+        let trade_id: Arc<str> = fill.trade_id.as_str().into();
+        if !self.seen.insert(trade_id.clone()) {
             return None;
         }
-        self.seen_order.push_back(fill.trade_id.clone());
+        self.seen_order.push_back(trade_id);
         if self.seen_order.len() > REMEMBERED
             && let Some(oldest) = self.seen_order.pop_front()
         {
@@ -116,7 +119,8 @@ impl Ledger {
     }
 
     fn attribute(&self, fill: &Fill) -> &str {
-        let client_id = fill.client_order_id.as_ref().or_else(|| self.client_ids.get(&fill.order_id));
+        let remembered = || self.client_ids.get(fill.order_id.as_str()).map(AsRef::as_ref);
+        let client_id = fill.client_order_id.as_deref().or_else(remembered);
         let holds = |rule: &&Rule| {
             rule.symbol.is_none_or(|s| s == fill.symbol)
                 && rule.side.is_none_or(|s| s == fill.side)

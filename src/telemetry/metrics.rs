@@ -280,6 +280,8 @@ metrics! {
     regressions_refused_total: Counter = "trapline_regressions_refused_total", counter;
     /// Values of a metric list or window given up under pressure.
     shed_total: Labelled<Counter> = "trapline_shed_total", labelled("class", KEY_CLASSES.iter().copied());
+    /// Fills handed on before their slot, because too many waited for theirs.
+    fills_early_total: Counter = "trapline_fills_early_total", counter;
     /// Events that Redis has, each counted once.
     events_written_total: Counter = "trapline_events_written_total", counter;
     /// Events lost because spool and Redis had both lost them; should stay 0.
