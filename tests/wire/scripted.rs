@@ -213,6 +213,8 @@ impl Witness {
 }
 
 impl Outlet for Witness {
+    fn alive(&self) {}
+
     async fn batch(&mut self, batch: Batch) -> Result<(), Gone> {
         self.note(Seen::Batch(batch))
     }

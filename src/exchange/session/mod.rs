@@ -171,7 +171,7 @@ pub trait Outlet {
     fn refused(&mut self, refused: Vec<Refused>) -> impl Future<Output = Result<(), Gone>>;
     fn notice(&mut self, notice: FeedNotice) -> impl Future<Output = Result<(), Gone>>;
     /// Told at each turn of a live session, twice a second at least: its task lives.
-    fn alive(&self) {}
+    fn alive(&self);
 }
 
 /// What happens to the connection itself.

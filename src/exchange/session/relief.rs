@@ -147,6 +147,13 @@ impl<O: Outlet> Relay<'_, '_, O> {
 }
 
 impl<O: Outlet> Outlet for Relay<'_, '_, O> {
+    fn alive(&self) {
+        // Where somebody hands something on just now, that somebody lives.
+        if let Ok(to) = self.to.try_lock() {
+            to.alive();
+        }
+    }
+
     async fn batch(&mut self, batch: Batch) -> Result<(), Gone> {
         self.pass(Kept::Batch(batch)).await
     }
