@@ -116,3 +116,37 @@ write_redis_starters() {
         fi
     done
 }
+
+# What the programs in docs/keys.md are run with. In a folder of its own, a few seconds and some 40 MB, once; a change
+# of the list makes a new folder. Into the system go only python3, pip,
+# node and npm themselves, where they are missing and required.
+SNIPPETS="$CACHE/snippets-1"
+
+# Interpreters are large: they are installed only where they are required.
+snippets_apt() { [ "${TRAPLINE_REQUIRE_SNIPPETS:-}" = 1 ] && apt_install "$@"; }
+
+snippets_python() {
+    [ -e "$SNIPPETS/python/.done" ] && return 0
+    have python3 || snippets_apt python3-minimal python3-venv || return 1
+    say "fetching redis-py and jsonschema"
+    rm -rf "$SNIPPETS/python"
+    mkdir -p "$SNIPPETS"
+    if ! python3 -m pip --version >/dev/null 2>&1; then
+        snippets_apt python3-pip || return 1
+    fi
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+        --retries 1 --timeout 10 --target "$SNIPPETS/python" 'redis>=5,<9' 'jsonschema>=4,<5' >&2 || return 1
+    touch "$SNIPPETS/python/.done"
+}
+
+snippets_node() {
+    [ -e "$SNIPPETS/node/.done" ] && return 0
+    { have node && have npm; } || snippets_apt nodejs npm || return 1
+    say "fetching ioredis and typescript"
+    rm -rf "$SNIPPETS/node"
+    mkdir -p "$SNIPPETS/node"
+    npm install --silent --no-audit --no-fund --no-save --fetch-retries=1 --fetch-retry-maxtimeout=5000 \
+        --fetch-timeout=20000 --prefix "$SNIPPETS/node" \
+        'ioredis@^5' 'typescript@^5' '@types/node@^20' >&2 || return 1
+    touch "$SNIPPETS/node/.done"
+}

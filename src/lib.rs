@@ -10,6 +10,7 @@
 //! * [`topology`]: the whole daemon on one screen.
 //! * [`venue`]: the built-in exchange, a product of its own that speaks the real protocol.
 //! * [`upkeep`]: acts on a Redis that already holds data: backup, removal of simulations, migration, protection.
+//! * [`doctor`]: what stands around it: Redis, exchange, machine.
 //! * [`cli`]: the command line; [`config`]: every setting, once; [`fault_points`]: what tests break, in debug builds.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod ctl;
+pub mod doctor;
 pub mod domain;
 pub mod drills;
 pub mod error;

@@ -82,11 +82,7 @@ impl Settings {
                     "private data are on, but there is no key: see [exchange.credentials]",
                 ));
             }
-            (config::PrivateData::Auto | config::PrivateData::On, Some(secrets)) => Some(Credential::new(
-                secrets.key.expose_secret(),
-                secrets.secret.expose_secret(),
-                secrets.passphrase.expose_secret(),
-            )),
+            (config::PrivateData::Auto | config::PrivateData::On, Some(secrets)) => Some(credential(secrets)),
         };
         let dialect = match (config.exchange.generation, &credential) {
             (config::Generation::V2, _) => Dialect::fixed(Generation::Classic),
@@ -183,6 +179,24 @@ pub fn redis_target(config: &Config) -> Result<Target, Stop> {
         .with_password_file(redis.password_file.clone())
         .with_ca_file(redis.ca_file.clone())
         .with_sentinels(Some(Sentinels::new(redis.sentinels.iter().map(String::as_str), &redis.sentinel_master))))
+}
+
+/// A client of the exchange that tries each call once, for a look.
+///
+/// # Errors
+/// When the HTTP client cannot be made.
+pub fn rest_once(config: &Config, clock: Clock) -> Result<Rest, Stop> {
+    let settings = RestSettings { tries: 1, ..rest_settings(&config.recovery) };
+    let credential = match config.exchange.private {
+        config::PrivateData::Off => None,
+        config::PrivateData::Auto | config::PrivateData::On => config.secrets.bitget.as_ref().map(credential),
+    };
+    Rest::new(endpoints(&config.exchange), credential, Arc::new(config.symbols()), settings, clock, Skew::default())
+        .map_err(|e| Stop::unavailable(format!("no HTTP client: {e}")))
+}
+
+fn credential(secrets: &config::BitgetCredentials) -> Credential {
+    Credential::new(secrets.key.expose_secret(), secrets.secret.expose_secret(), secrets.passphrase.expose_secret())
 }
 
 fn redis_settings(config: &Config, seed: u64) -> Result<EngineSettings, Stop> {

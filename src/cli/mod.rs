@@ -1,7 +1,9 @@
 //! The command line: parsing does nothing else; each command is a file.
 
+mod acl;
 mod ctl;
 mod demo;
+mod doctor;
 mod drill;
 mod exchange;
 mod validate;
@@ -15,6 +17,7 @@ mod reload;
 pub mod replay;
 mod restarts;
 mod run;
+mod schema;
 mod status_cmd;
 mod upkeep;
 mod why;
@@ -63,6 +66,12 @@ enum Command {
     Protect(upkeep::protect::ProtectArgs),
     /// Events on disk: list, verify, export
     Spool(upkeep::spool::SpoolArgs),
+    /// Print the Redis contract as JSON Schema (2020-12), of every key or of one
+    Schema(SchemaArgs),
+    /// Look whether Redis, exchange and machine are as trapline needs them; exit 69 if something is in the way
+    Doctor(DoctorArgs),
+    /// Print the least that Redis has to allow the daemon, as one ACL line
+    Acl(AclArgs),
     /// Show the live tree of a running daemon: state, uptime, restarts, mailboxes
     Status(status_cmd::StatusArgs),
     /// Restart, suspend or resume one room of a running daemon
@@ -229,6 +238,45 @@ pub struct KeysArgs {
     pub redis: upkeep::RedisArgs,
 }
 
+/// Arguments of `trapline schema`.
+#[derive(Args, Clone, Debug)]
+pub struct SchemaArgs {
+    /// A key as it stands in Redis, or as `trapline keys` shows it; without one, all of them
+    #[arg(value_name = "KEY")]
+    pub key: Option<String>,
+}
+
+/// Arguments of `trapline doctor`.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// The configuration whose Redis, exchange and folders are looked at
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A Redis to look at, instead of the configured one or without a configuration
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `trapline acl`.
+#[derive(Args, Clone, Debug)]
+pub struct AclArgs {
+    /// The configuration whose Redis is asked for its version
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The Redis that is asked for its version
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    pub redis: Option<String>,
+    /// Asks nobody: the line for this version, e.g. 6.2
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["config", "redis"])]
+    pub for_version: Option<String>,
+    /// Name of the user
+    #[arg(long, default_value = "trapline")]
+    pub user: String,
+}
+
 /// Arguments of `trapline validate`.
 #[derive(Args, Clone, Debug)]
 pub struct ValidateArgs {
@@ -275,6 +323,9 @@ pub fn main() -> ExitCode {
         Command::Migrate(args) => upkeep::migrate::run(&args),
         Command::Protect(args) => upkeep::protect::run(&args),
         Command::Spool(args) => upkeep::spool::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Acl(args) => acl::run(&args),
         Command::Status(args) => status_cmd::run(&args),
         Command::Ctl(args) => ctl::run(&args),
         Command::Restarts(args) => restarts::run(&args),

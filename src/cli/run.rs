@@ -78,16 +78,21 @@ async fn serve(mut config: Config, file: &Path, state: &Path, log: &LogHandle) -
 }
 
 /// The folder for journal, quarantine and spool: the setting, the service manager's, or the user's.
-fn state_dir(config: &Config) -> Result<PathBuf, Stop> {
+pub(super) fn state_path(config: &Config) -> Result<PathBuf, Stop> {
     let from_env = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let dir = config
+    config
         .state
         .dir
         .clone()
         .or_else(|| from_env("STATE_DIRECTORY"))
         .or_else(|| from_env("XDG_STATE_HOME").map(|d| d.join("trapline")))
         .or_else(|| from_env("HOME").map(|d| d.join(".local/state/trapline")))
-        .ok_or_else(|| Stop::new(Exit::Config, "no folder for the state: set dir in [state]"))?;
+        .ok_or_else(|| Stop::new(Exit::Config, "no folder for the state: set dir in [state]"))
+}
+
+/// The same, made if it is missing.
+fn state_dir(config: &Config) -> Result<PathBuf, Stop> {
+    let dir = state_path(config)?;
     std::fs::create_dir_all(&dir).map_err(|e| {
         Stop::new(
             Exit::Config,

@@ -14,6 +14,8 @@ pub enum Tag {
     PrimaryMarket,
     /// `last_btc_price` and its siblings.
     MarketMirrors,
+    /// Messages on the channel `btc_price`.
+    PriceChannel,
     /// `trapline:{SYMBOL}:position:{side}`.
     Position(SymbolId, HoldSide),
     /// `long_trader_position`, `short_trader_position`.

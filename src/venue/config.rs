@@ -3,6 +3,7 @@
 use super::account::script::Script;
 use super::faults::FaultSpec;
 use super::owners::MAIN_NAME;
+use super::rest::key::KeyRights;
 use super::schedule::Scheduled;
 use crate::clock::Clock;
 use std::fmt;
@@ -197,6 +198,8 @@ pub struct VenueConfig {
     pub listen: SocketAddr,
     /// `None`: any login and any signature is accepted.
     pub credentials: Option<Credentials>,
+    /// What the key may do, as the exchange tells it.
+    pub key: KeyRights,
     pub account: AccountKind,
     /// Whether a rejected login also ends the connection (documented so, seen otherwise).
     pub close_on_bad_login: bool,
@@ -230,6 +233,7 @@ impl Default for VenueConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             credentials: None,
+            key: KeyRights::default(),
             account: AccountKind::default(),
             close_on_bad_login: false,
             symbols: vec!["BTCUSDT".to_owned(), "ETHUSDT".to_owned()],

@@ -14,7 +14,10 @@ use trapline::venue::{ScriptChoice, VenueConfig};
 
 /// Kinds that do not come in a healthy daemon within seconds: nobody sends them yet, they tell of the end, or they
 /// need a market of hours. Their rooms are shown with all the others.
-const NOT_PROVOKED: [(&str, &str); 6] = [
+const NOT_PROVOKED: [(&str, &str); 8] = [
+    // The exchange's clock is not touched here (row X8).
+    ("reconciler", "ClockDoubted"),
+    ("circuit_breaker", "ClockStep"),
     ("exchange_feed", "Reconnect"),
     ("exchange_feed_private", "Reconnect"),
     ("trap_recorder", "TrapDetected"),

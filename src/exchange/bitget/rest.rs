@@ -8,7 +8,7 @@ use super::consts::{Endpoints, Generation, rest_product};
 use super::credential::Credential;
 use super::error::RestError;
 use super::parse::Decoded;
-use super::rest_parse::{self, Contract, Rows};
+use super::rest_parse::{self, Contract, KeyRights, Rows};
 use super::subscribe::products_of;
 use crate::clock::Clock;
 use crate::domain::symbol::{Product, Symbols};
@@ -129,6 +129,18 @@ impl Rest {
             Err(RestError::Code { code: CODE_CLASSIC, .. }) => Ok(Generation::Classic),
             Err(error) => Err(error),
         }
+    }
+
+    /// Which interface the account belongs to, and what the key may do.
+    pub async fn key_rights(&self) -> Result<(Generation, KeyRights), RestError> {
+        let (generation, body) = match self.get("/api/v3/account/info", &[], true).await {
+            Ok(body) => (Generation::Unified, body),
+            Err(RestError::Code { code: CODE_CLASSIC, .. }) => {
+                (Generation::Classic, self.get("/api/v2/spot/account/info", &[], true).await?)
+            }
+            Err(error) => return Err(error),
+        };
+        rest_parse::key_rights(&body).map(|rights| (generation, rights))
     }
 
     /// All positions of one product, as one complete statement.

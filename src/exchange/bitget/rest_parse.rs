@@ -40,6 +40,64 @@ struct Envelope<'a> {
     data: Option<&'a RawValue>,
 }
 
+/// What the exchange lets a key do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyRights {
+    /// The exchange's own words, at most 64.
+    pub words: Vec<String>,
+    /// Orders or positions may be changed.
+    pub trade: bool,
+    pub withdraw: bool,
+    /// Anything at all may be changed.
+    pub write: bool,
+    /// Addresses it is bound to, as listed; empty: none.
+    pub addresses: String,
+}
+
+/// The answer about the key itself. v2 lists four letters a right, the last `r` or `w`; v3 says whether it may write
+/// and where. A word that nobody knows counts as a right to write unless it ends like a reading one.
+pub(super) fn key_rights(body: &str) -> Result<KeyRights, RestError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Info {
+        #[serde(default)]
+        authorities: Option<Vec<String>>,
+        #[serde(default)]
+        permissions: Vec<String>,
+        #[serde(default)]
+        perm_type: Option<String>,
+        #[serde(default)]
+        ips: Option<String>,
+    }
+    let envelope = open(body)?;
+    let info: Info = serde_json::from_str(data(&envelope)?).map_err(unreadable)?;
+    let unified = info.perm_type.is_some();
+    // An answer that says nothing about rights must not pass for a key without any.
+    if info.authorities.is_none() && !unified {
+        return Err(unreadable("no rights in the answer"));
+    }
+    let mut rights = KeyRights { addresses: info.ips.unwrap_or_default(), ..KeyRights::default() };
+    for word in info.authorities.iter().flatten().chain(&info.permissions).take(64) {
+        let lower = word.to_lowercase();
+        let reads = lower.contains("read") || (lower.len() == 4 && lower.ends_with("or"));
+        rights.withdraw |= lower == "wwow" || lower.contains("withdraw");
+        // Areas c (contracts), s (spot), m (margin) of v2; the words of v1 and v3.
+        let trades =
+            lower.contains("trade") || (lower.ends_with("ow") && ["c", "s", "m"].iter().any(|a| lower.starts_with(a)));
+        rights.trade |= trades;
+        // A word of v3 names an area; whether it is read or written says the type.
+        rights.write |= !unified && !reads;
+        rights.words.push(word.clone());
+    }
+    if let Some(kind) = info.perm_type {
+        rights.write = !kind.to_lowercase().replace(['_', '-'], "").contains("readonly");
+        rights.trade &= rights.write;
+        rights.withdraw &= rights.write;
+        rights.words.insert(0, kind);
+    }
+    Ok(rights)
+}
+
 fn unreadable(reason: impl ToString) -> RestError {
     RestError::Unreadable { reason: reason.to_string() }
 }
@@ -330,6 +388,36 @@ mod tests {
         let found = contracts(&body(unified), &symbols, Product::UsdtFutures).unwrap();
         assert_eq!((found[0].open, found[0].tick_size), (true, Some(Decimal::new(1, 1))));
         assert!(contracts(&body("[]"), &symbols, Product::UsdtFutures).is_err(), "no wave of delistings");
+    }
+
+    #[test]
+    fn a_keys_rights_are_told_apart() {
+        let cases = [
+            ("v2 reading", r#"{"authorities":["coor","cpor","stor","wtor"],"ips":"1.2.3.4"}"#, (false, false, false)),
+            ("v2 trading", r#"{"authorities":["coor","coow"],"ips":""}"#, (true, false, true)),
+            ("v2 withdrawing", r#"{"authorities":["coor","wwow"]}"#, (false, true, true)),
+            ("v2 old words", r#"{"authorities":["trade","readonly"]}"#, (true, false, true)),
+            ("v2 a word nobody knows", r#"{"authorities":["frobnicate"]}"#, (false, false, true)),
+            ("v3 reading", r#"{"permType":"read-only","permissions":["uta_mgt","uta_trade"]}"#, (false, false, false)),
+            ("v3 reading, spelt otherwise", r#"{"permType":"read_only","permissions":[]}"#, (false, false, false)),
+            (
+                "v3 trading",
+                r#"{"permType":"read-and-write","permissions":["uta_mgt","uta_trade"]}"#,
+                (true, false, true),
+            ),
+            (
+                "v3 withdrawing",
+                r#"{"permType":"read-and-write","permissions":["withdraw"],"ips":null}"#,
+                (false, true, true),
+            ),
+        ];
+        for (case, data, expected) in cases {
+            let rights = key_rights(&body(data)).unwrap();
+            assert_eq!((rights.trade, rights.withdraw, rights.write), expected, "case: {case}");
+        }
+        for nothing in ["[]", "{}", r#"{"ips":"1.2.3.4"}"#] {
+            assert!(key_rights(&body(nothing)).is_err(), "{nothing} says nothing about rights");
+        }
     }
 
     #[test]

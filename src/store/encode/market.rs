@@ -1,10 +1,11 @@
 //! The market of one symbol. The only encoder on the hot path: it writes into the connection's buffer and
 //! allocates nothing.
 
+use super::json::Object;
 use super::stamp;
 use super::{Layout, StaleMark};
 use crate::domain::picture::MarketPicture;
-use crate::store::resp::{Commands, Number};
+use crate::store::resp::Commands;
 use crate::store::tag::Tag;
 
 /// What stands beside the picture in `market_state`; changes rarely.
@@ -135,7 +136,14 @@ fn resting(out: &mut Commands, symbol: &str, layout: &Layout, extra: &MarketExtr
 pub const MIRRORS: [&str; 4] = ["last_btc_price", "last_btc_update_time", "prev_btc_price", "last_btc_volume"];
 
 /// `market_state` and the single values that old programs read, for the primary symbol.
-pub fn market_primary(out: &mut Commands, layout: &Layout, p: &MarketPicture, extra: &MarketExtra) {
+/// Of these, the ones in `foreign` are left alone.
+pub fn market_primary(
+    out: &mut Commands,
+    layout: &Layout,
+    p: &MarketPicture,
+    extra: &MarketExtra,
+    foreign: &[bool; MIRRORS.len()],
+) {
     let keys = layout.of(p.symbol);
     out.begin(Tag::PrimaryMarket, 2 + 2 * (MOVING_FIELDS + RESTING_FIELDS));
     out.arg("HSET");
@@ -143,20 +151,39 @@ pub fn market_primary(out: &mut Commands, layout: &Layout, p: &MarketPicture, ex
     resting(out, &keys.seed_name, layout, extra);
     moving(out, layout, p, EVERYTHING);
 
-    let optional = [("prev_btc_price", p.previous_price), ("last_btc_volume", p.last_size)];
-    let known = optional.iter().filter(|(_, v)| v.is_some()).count();
-    out.begin(Tag::MarketMirrors, 5 + 2 * known);
+    let has = [true, true, p.previous_price.is_some(), p.last_size.is_some()];
+    let count = has.iter().zip(foreign).filter(|(has, foreign)| **has && !**foreign).count();
+    if count == 0 {
+        return;
+    }
+    out.begin(Tag::MarketMirrors, 1 + 2 * count);
     out.arg("MSET");
-    out.arg("last_btc_price");
-    out.decimal(p.price);
-    out.arg("last_btc_update_time");
-    out.arg(stamp::epoch_seconds(layout.stamp(p.received_ms)));
-    for (name, value) in optional {
-        if let Some(value) = value {
-            out.arg(name);
-            out.arg(Number::decimal(value).as_bytes());
+    if !foreign[0] {
+        out.arg(MIRRORS[0]);
+        out.decimal(p.price);
+    }
+    if !foreign[1] {
+        out.arg(MIRRORS[1]);
+        out.arg(stamp::epoch_seconds(layout.stamp(p.received_ms)));
+    }
+    for (i, value) in [(2, p.previous_price), (3, p.last_size)] {
+        if let Some(value) = value
+            && !foreign[i]
+        {
+            out.arg(MIRRORS[i]);
+            out.decimal(value);
         }
     }
+}
+
+/// The price for those who listen on the channel `btc_price`, in the words of the old live feed.
+pub fn price_message(out: &mut Commands, layout: &Layout, p: &MarketPicture) {
+    let json = Object::new()
+        .decimal("price", p.price)
+        .text("timestamp", &stamp::iso(layout.stamp(p.received_ms)))
+        .decimal("volume", p.last_size.unwrap_or_default())
+        .end();
+    out.words(Tag::PriceChannel, &["PUBLISH", "btc_price", &json]);
 }
 
 #[cfg(test)]
@@ -210,7 +237,7 @@ mod tests {
         assert_eq!(&words[0][..2], ["HSET", "trapline:BTCUSDT:market_state"]);
         let fields = fields(&words[0]);
         let row = crate::store::keys::row_of("trapline:BTCUSDT:market_state").unwrap();
-        let promised: std::collections::BTreeSet<_> = row.fields.iter().map(|f| f.name).collect();
+        let promised: std::collections::BTreeSet<_> = row.fields_of().iter().map(|f| f.name).collect();
         assert_eq!(fields.keys().copied().collect::<std::collections::BTreeSet<_>>(), promised);
         for (name, value) in [
             ("symbol", "BTCUSDT"),
@@ -234,7 +261,7 @@ mod tests {
     fn the_primary_symbol_also_fills_the_old_names() {
         let mut out = Commands::new();
         let extra = MarketExtra { regime: "volatile", stale: Some(StaleMark { since_ms: 9, reason: "no_data" }) };
-        market_primary(&mut out, &layout(), &picture(), &extra);
+        market_primary(&mut out, &layout(), &picture(), &extra, &[false; 4]);
         let words = as_words(out.bytes());
         assert_eq!(&words[0][..2], ["HSET", "market_state"]);
         let hash = fields(&words[0]);
@@ -245,6 +272,28 @@ mod tests {
         assert_eq!(
             words[1].join(" "),
             "MSET last_btc_price 64000.10 last_btc_update_time 1723075200.140 prev_btc_price 64000.00 last_btc_volume 0.005"
+        );
+        let written = |foreign: [bool; 4]| {
+            let mut out = Commands::new();
+            market_primary(&mut out, &layout(), &picture(), &extra, &foreign);
+            as_words(out.bytes()).get(1).map(|words| words.join(" "))
+        };
+        let others = "MSET last_btc_update_time 1723075200.140 last_btc_volume 0.005";
+        assert_eq!(written([true, false, true, false]).as_deref(), Some(others));
+        assert_eq!(written([true; 4]), None);
+    }
+
+    #[test]
+    fn the_channel_carries_the_price_as_the_old_feed_did() {
+        let mut out = Commands::new();
+        price_message(&mut out, &layout(), &picture());
+        assert_eq!(
+            as_words(out.bytes())[0],
+            [
+                "PUBLISH",
+                "btc_price",
+                r#"{"price":64000.10,"timestamp":"2024-08-08T00:00:00.140+00:00","volume":0.005}"#
+            ]
         );
     }
 

@@ -132,7 +132,8 @@ pub fn side_json(out: &mut Commands, layout: &Layout, side: Side<'_>) {
         .null("entry_time")
         .decimal_or_null("current_price", open.and_then(|o| o.mark_price))
         .decimal("size", open.map_or(Decimal::ZERO, |o| o.size))
-        .decimal_or_null("leverage", open.map(|o| o.leverage))
+        // A number also when flat: old pages parse it before they look whether there is a position.
+        .decimal("leverage", open.map_or(Decimal::ZERO, |o| o.leverage))
         .decimal_or_null("unrealized_pnl", open.map_or(Some(Decimal::ZERO), unrealised))
         .decimal_or_null("pnl_percent", open.map_or(Some(Decimal::ZERO), return_percent))
         .raw("take_profits", "[]")
@@ -250,7 +251,8 @@ fn legacy_json(layout: &Layout, side: Side<'_>) -> String {
         .decimal_or_null("current_price", open.and_then(|o| o.mark_price))
         .decimal("position_size", size)
         .decimal("size", size)
-        .decimal_or_null("leverage", open.map(|o| o.leverage))
+        // A number also when flat: old pages parse it before they look whether there is a position.
+        .decimal("leverage", open.map_or(Decimal::ZERO, |o| o.leverage))
         .decimal_or_null("pnl_percent", open.map_or(Some(Decimal::ZERO), return_percent))
         .decimal_or_null("pnl_usd", gain)
         .decimal_or_null("pnl", gain)

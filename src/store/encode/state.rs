@@ -71,10 +71,10 @@ pub fn account(out: &mut Commands, layout: &Layout, a: &AccountPicture, slot: u8
     }
 }
 
-/// The words old readers know; any other word counts as unknown.
+/// `current_market_regime` has the words trending and ranging: much movement without a direction is the latter.
 const fn old_regime(regime: &str) -> &str {
     match regime.as_bytes() {
-        b"normal" => "ranging",
+        b"volatile" => "ranging",
         _ => regime,
     }
 }
@@ -276,7 +276,9 @@ mod tests {
 
     #[test]
     fn the_old_regime_names_speak_their_own_words() {
-        for (word, old) in [("normal", "ranging"), ("trending", "trending"), ("unknown", "unknown")] {
+        for (word, old) in
+            [("volatile", "ranging"), ("normal", "normal"), ("trending", "trending"), ("unknown", "unknown")]
+        {
             let mut out = Commands::new();
             regime(&mut out, &layout(), SymbolId(0), word);
             assert_eq!(

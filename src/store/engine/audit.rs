@@ -22,13 +22,16 @@ impl Session<'_> {
     }
 
     pub(super) fn note_quarantine(&self, key: &str, class: Class) {
-        let text = format!("{key} is not written: {}", class.remedy());
+        let text = match class {
+            Class::Data => format!("{key} holds another type and is left alone: {}", class.remedy()),
+            _ => format!("{key} is not written: {}", class.remedy()),
+        };
         self.engine.desk.board().note(Note { code: "key_quarantined", key: key.to_owned(), text });
     }
 
     pub(super) fn note_foreign(&self, key: &str, what: &str) {
         Counts::add(&self.count().foreign_writes_total, 1);
-        let text = format!("another program wrote {key}, find it and stop it (CLIENT LIST names it); {what}");
+        let text = format!("another program wrote {key}, find it and stop it (CLIENT LIST names it): {what}");
         self.engine.desk.board().note(Note { code: "foreign_writer", key: key.to_owned(), text });
     }
 
@@ -170,22 +173,23 @@ impl Session<'_> {
     pub(super) fn mirror_type(&mut self, shelf: &mut Shelf, place: u64, value: &Value, now: Instant, now_ms: i64) {
         let kind = reply::text(value).unwrap_or("none");
         if !matches!(kind, "string" | "none") {
-            let key = usize::try_from(place).ok().and_then(|i| MIRRORS.get(i)).copied().unwrap_or(MIRRORS[0]);
+            let place = usize::try_from(place).unwrap_or(0).min(MIRRORS.len() - 1);
+            let key = MIRRORS[place];
             self.engine.desk.board().failed("wrong_type");
             if !(self.engine.settings.migrate && self.migrate(Some(key.to_owned()), now, now_ms)) {
                 tracing::error!(key, kind, remedy = Class::Data.remedy(), "key quarantined, the others go on");
                 self.note_quarantine(key, Class::Data);
-                self.mirror_foreign = true;
+                shelf.mirrors_foreign[place] = true;
             }
         }
         self.mirrors_known(shelf);
     }
 
-    /// After the last answer the keys are written, unless one of them is not ours to write.
+    /// After the last answer the keys are written, without those that are not ours to write.
     pub(super) fn mirrors_known(&mut self, shelf: &mut Shelf) {
         self.mirror_types += 1;
         if self.mirror_types == MIRRORS.len() {
-            shelf.out.set_blocked(Tag::MarketMirrors, self.mirror_foreign);
+            shelf.out.set_blocked(Tag::MarketMirrors, self.mirrors_unknown);
             shelf.refused(Tag::MarketMirrors);
             self.count_quarantine(shelf);
         }

@@ -73,7 +73,8 @@ pub(super) struct Session<'a> {
     /// Fingerprint of the `last_btc_price` that was sent last.
     mirror_print: Option<u64>,
     pub mirror_types: usize,
-    pub mirror_foreign: bool,
+    /// Redis would not say all their types.
+    pub mirrors_unknown: bool,
     /// Keys of events that are there, as far as we know.
     pub event_keys: Vec<String>,
     refresh_at: Instant,
@@ -109,7 +110,7 @@ impl<'a> Session<'a> {
             emptied_at: None,
             mirror_print: None,
             mirror_types: 0,
-            mirror_foreign: false,
+            mirrors_unknown: false,
             event_keys: Vec::new(),
             refresh_at,
             probe_at,
@@ -356,7 +357,7 @@ impl<'a> Session<'a> {
                 shelf.refused(tag);
             }
             shelf.out.unblock_all();
-            if std::mem::take(&mut self.mirror_foreign) {
+            if std::mem::take(&mut self.mirrors_unknown) || shelf.mirrors_foreign.contains(&true) {
                 self.mirror_types = 0;
                 ask_mirror_types(&mut self.extra, &mut shelf);
             }
@@ -399,6 +400,7 @@ impl<'a> Session<'a> {
 /// MSET replaces a value of any type without a word, so its keys wait until their types are known.
 fn ask_mirror_types(extra: &mut Commands, shelf: &mut Shelf) {
     shelf.out.set_blocked(Tag::MarketMirrors, true);
+    shelf.mirrors_foreign = [false; MIRRORS.len()];
     for (i, key) in (0..).zip(MIRRORS) {
         extra.words(Tag::MirrorType, &["TYPE", key]);
         extra.mark(i);

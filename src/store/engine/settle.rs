@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const BLOCKED_MAX: usize = 1_024;
 /// A foreign writer that keeps coming back is answered once in so long.
 const MIGRATE_EVERY: Duration = Duration::from_secs(10);
+/// Answers to commands sent before a key was put aside arrive within this.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
     pub(super) fn settle(
@@ -142,7 +144,7 @@ impl Session<'_> {
                 shelf.refused(tag);
                 if tag == Tag::MirrorType {
                     // Not known, so not written before it is asked again.
-                    self.mirror_foreign = true;
+                    self.mirrors_unknown = true;
                     self.mirrors_known(shelf);
                 }
             }
@@ -173,13 +175,18 @@ impl Session<'_> {
     }
 
     pub(super) fn count_quarantine(&self, shelf: &Shelf) {
-        let keys = shelf.out.blocked().len() + self.publishing.blocked.len();
+        let mirrors = shelf.mirrors_foreign.iter().filter(|foreign| **foreign).count();
+        let keys = shelf.out.blocked().len() + self.publishing.blocked.len() + mirrors;
         self.engine.desk.board().counts.quarantined_keys.store(keys as u64, Relaxed);
     }
 
     /// Puts a key of a foreign type aside. False: it was put aside a moment ago, somebody keeps writing it.
     pub(super) fn migrate(&mut self, key: Option<String>, now: Instant, now_ms: i64) -> bool {
         let Some(key) = key else { return false };
+        if self.migrated.get(&key).is_some_and(|at| now.duration_since(*at) < IN_FLIGHT) {
+            // Refusals of commands that were on their way when the key was put aside.
+            return true;
+        }
         if !self.may_migrate(&key, now) {
             return false;
         }
@@ -187,7 +194,7 @@ impl Session<'_> {
         self.extra.words(Tag::Control, &["RENAME", &key, &aside]);
         self.extra.words(Tag::Control, &["PERSIST", &aside]);
         tracing::warn!(%key, %aside, "foreign writer: key of another type put aside");
-        self.note_foreign(&key, &format!("its value of another type stands at {aside}"));
+        self.note_foreign(&key, &format!("{key} held another type: put aside as {aside}"));
         Counts::add(&self.engine.desk.board().counts.migrated_keys_total, 1);
         true
     }

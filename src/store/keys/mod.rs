@@ -3,13 +3,18 @@
 //! The writer, `trapline keys`, the generated papers and the tests all come from [`KEYS`]. A key that is not a row
 //! here is not written.
 
+pub mod check;
+mod kind;
 mod market;
 mod own;
 mod positions;
 mod render;
+mod schema;
 mod traps;
 
-pub use render::{render_json, render_table};
+pub use kind::{Field, Kind};
+pub use render::{render_json, render_page, render_table};
+pub use schema::{schema_of, schemas};
 
 /// Redis type of a key, and for strings what is inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,17 +127,13 @@ impl Since {
     }
 }
 
-/// One field of a hash or of a JSON document.
+/// A second format of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    pub name: &'static str,
-    /// `ms`, `base coin`, `quote`, `0/1`, a set of words, …
-    pub unit: &'static str,
-    pub meaning: &'static str,
-}
-
-const fn field(name: &'static str, unit: &'static str, meaning: &'static str) -> Field {
-    Field { name, unit, meaning }
+pub struct Other {
+    /// The setting that chooses it.
+    pub setting: &'static str,
+    pub shape: Shape,
+    pub value: Kind,
 }
 
 /// One row of the contract.
@@ -143,7 +144,14 @@ pub struct Key {
     pub shape: Shape,
     pub class: Class,
     pub meaning: &'static str,
-    pub fields: &'static [Field],
+    /// Hash and stream: their fields. JSON and text: the value. List and sorted set: one item. Channel: a message.
+    pub value: Kind,
+    /// Unit of a plain value or of a plain item.
+    pub unit: &'static str,
+    /// What it is instead where a setting says so.
+    pub or: Option<Other>,
+    /// Fields of the JSON messages on the channel of the same name, if there is one.
+    pub channel: Option<&'static [Field]>,
     pub bound: Bound,
     /// Seconds, renewed by each write; `None`: never expires.
     pub expiry_s: Option<u32>,
@@ -161,7 +169,10 @@ impl Key {
             shape,
             class,
             meaning,
-            fields: &[],
+            value: Kind::Text,
+            unit: "",
+            or: None,
+            channel: None,
             bound: Bound::One,
             expiry_s: None,
             room,
@@ -171,7 +182,23 @@ impl Key {
     }
 
     const fn fields(mut self, fields: &'static [Field]) -> Self {
-        self.fields = fields;
+        self.value = Kind::Object(fields);
+        self
+    }
+
+    const fn value(mut self, value: Kind, unit: &'static str) -> Self {
+        self.value = value;
+        self.unit = unit;
+        self
+    }
+
+    const fn or(mut self, setting: &'static str, shape: Shape, fields: &'static [Field]) -> Self {
+        self.or = Some(Other { setting, shape, value: Kind::Object(fields) });
+        self
+    }
+
+    const fn channel(mut self, fields: &'static [Field]) -> Self {
+        self.channel = Some(fields);
         self
     }
 
@@ -193,6 +220,11 @@ impl Key {
     const fn later(mut self) -> Self {
         self.since = Since::Later;
         self
+    }
+
+    /// Fields of the hash, of the document, or of each item.
+    pub const fn fields_of(&self) -> &'static [Field] {
+        self.value.fields()
     }
 
     /// Whether `name` is this row, placeholders filled in with anything but nothing.
@@ -258,7 +290,7 @@ mod tests {
         for key in KEYS {
             assert!(seen.insert(key.name), "twice: {}", key.name);
             let mut fields = BTreeSet::new();
-            for f in key.fields {
+            for f in key.fields_of() {
                 assert!(fields.insert(f.name), "field twice: {} {}", key.name, f.name);
             }
         }

@@ -1,16 +1,37 @@
 //! Monitoring and what is trapline's own.
 
-use super::{Bound, Class, Field, Key, Shape, field};
+use super::kind::{Field, Kind, count, field, flag, maybe, ms, text, words};
+use super::{Bound, Class, Key, Shape};
 
 const WRITER: &str = "redis_writer";
 
 const EVENT_STREAM: &[Field] = &[
-    field("kind", "trap|fill|alert|gap", ""),
-    field("id", "text", "the same event has the same id"),
-    field("symbol", "BTCUSDT", "empty where it concerns no symbol"),
-    field("ts", "ms", "exchange time, or local time for alerts"),
-    field("data", "JSON", "the whole event"),
+    words("kind", &["trap", "fill", "alert", "gap"], ""),
+    text("id", "the same event has the same id"),
+    text("symbol", "BTCUSDT; empty where it concerns no symbol"),
+    ms("ts", "exchange time, or local time for alerts"),
+    field("data", Kind::Json, "", "the whole event"),
 ];
+
+const ALERT: &[Field] = &[
+    text("code", "what it is about, a word"),
+    words("severity", &["info", "warning", "critical"], ""),
+    text("symbol", "BTCUSDT; empty where it concerns no symbol"),
+    text("text", "for people"),
+    ms("at_ms", ""),
+    field("recovered", Kind::Bool, "", "true: it is over"),
+];
+
+const BREAKER_CHANGE: &[Field] = &[
+    words("state", STATES, ""),
+    text("reason", "the limit that opened it, a word; empty when closed"),
+    text("symbol", "BTCUSDT; empty where it concerns no symbol"),
+    maybe("value", "", "what was seen"),
+    maybe("limit", "", "what is allowed"),
+    ms("since", ""),
+];
+
+const STATES: &[&str] = &["closed", "open", "half_open"];
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -18,39 +39,30 @@ pub(super) const KEYS: &[Key] = &[
         Shape::List,
         Class::Metric,
         WRITER,
-        "ms from frame to Redis' reply, sampled, newest first",
+        "from frame to Redis' reply, sampled, newest first",
     )
+    .value(Kind::Count, "ms")
     .bound(Bound::Items(10_000)),
     Key::new("trapline:{SYMBOL}:events", Shape::Stream, Class::Event, WRITER, "every event of a symbol, in order")
         .fields(EVENT_STREAM)
         .bound(Bound::Items(10_000)),
-    Key::new(
-        "trapline:alerts",
-        Shape::Stream,
-        Class::Event,
-        WRITER,
-        "every alert; also published on the channel of this name",
-    )
-    .fields(EVENT_STREAM)
-    .bound(Bound::Items(10_000)),
-    Key::new(
-        "trapline:breaker",
-        Shape::Hash,
-        Class::State,
-        "circuit_breaker",
-        "whether bots may trade; changes are also published here",
-    )
-    .fields(&[
-        field("state", "closed|open|half_open", ""),
-        field("reason", "word", "the limit that opened it; empty when closed"),
-        field("symbol", "BTCUSDT", ""),
-        field("value", "", "what was seen"),
-        field("limit", "", "what is allowed"),
-        field("since", "ms", ""),
-        field("opened_total", "count", ""),
-        field("timestamp", "ms", "when it was written"),
-        field("epoch", "count", ""),
-    ]),
+    Key::new("trapline:alerts", Shape::Stream, Class::Event, WRITER, "every alert")
+        .fields(EVENT_STREAM)
+        .channel(ALERT)
+        .bound(Bound::Items(10_000)),
+    Key::new("trapline:breaker", Shape::Hash, Class::State, "circuit_breaker", "whether bots may trade")
+        .fields(&[
+            words("state", STATES, "anything but closed: do not open a position"),
+            text("reason", "the limit that opened it, a word; empty when closed"),
+            text("symbol", "BTCUSDT; empty where it concerns no symbol"),
+            maybe("value", "", "what was seen"),
+            maybe("limit", "", "what is allowed"),
+            ms("since", ""),
+            count("opened_total", ""),
+            ms("timestamp", "when it was written"),
+            count("epoch", ""),
+        ])
+        .channel(BREAKER_CHANGE),
     Key::new(
         "trapline:health",
         Shape::Hash,
@@ -59,10 +71,13 @@ pub(super) const KEYS: &[Key] = &[
         "whether the picture may be trusted, and why not",
     )
     .fields(&[
-        field("ready", "0/1", ""),
-        field("timestamp", "ms", "when it was written: a dead daemon stops moving it"),
-        field("epoch", "count", ""),
-        field("instance", "text", ""),
+        flag("ready", "1: everything that is watched is fresh and written"),
+        ms("timestamp", "when it was written: a dead daemon stops moving it"),
+        count("epoch", "which process wrote it"),
+        count("stale_keys", "market and position keys that are stale now"),
+        text("problems", "words, separated by commas; empty when there is none"),
+        words("redis", &["never", "connecting", "up", "down", "refused", "fenced"], "the writer's own connection"),
+        text("instance", "name of the daemon"),
     ]),
     Key::new(
         "trapline:epoch",
@@ -70,7 +85,8 @@ pub(super) const KEYS: &[Key] = &[
         Class::State,
         WRITER,
         "the newest process that may write; an older one is fenced",
-    ),
+    )
+    .value(Kind::Count, ""),
     Key::new(
         "trapline:cursor",
         Shape::Hash,
@@ -79,9 +95,9 @@ pub(super) const KEYS: &[Key] = &[
         "how far events are applied; written in the same step",
     )
     .fields(&[
-        field("epoch", "count", "the process that wrote last"),
-        field("spool", "count", "which spool the offset counts in"),
-        field("off", "count", "last applied event"),
+        count("epoch", "the process that wrote last"),
+        count("spool", "which spool the offset counts in"),
+        count("off", "last applied event"),
     ]),
     Key::new("trapline:gaps", Shape::Stream, Class::Event, WRITER, "ranges of events that could not be recovered")
         .fields(EVENT_STREAM)

@@ -1,151 +1,178 @@
 //! Positions, strategies, account.
 
-use super::{Bound, Class, Field, Key, Shape, field};
+use super::kind::{Field, Kind, count, field, flag, iso, maybe, ms, null, number, text, words};
+use super::{Bound, Class, Key, Shape};
 
 const LEDGER: &str = "ledger";
 const BREAKER: &str = "circuit_breaker";
+const SETTING: &str = "position_key_format = \"legacy-json\"";
+
+const SIDES: &[&str] = &["long", "short"];
+const MARGIN_MODES: &[&str] = &["crossed", "isolated", ""];
+const HOLD_MODES: &[&str] = &["one_way", "hedge", ""];
+const SOURCES: &[&str] = &["ws", "rest"];
 
 /// Fields that say whether the rest may be believed.
-const HAS: Field = field("has_position", "0/1", "0 only after an explicit, confirmed word of the exchange");
-const STALE: Field = field("stale", "0/1", "1: the exchange has not confirmed this for too long, or trapline stopped");
-const STALE_REASON: Field = field("stale_reason", "word", "why it is stale; empty when fresh");
-const STALE_SINCE: Field = field("stale_since", "ms", "since when; 0 when fresh");
+const HAS: Field = flag("has_position", "0 only after an explicit, confirmed word of the exchange");
+const STALE: Field = flag("stale", "1: the exchange has not confirmed this for too long, or trapline stopped");
+const STALE_REASON: Field = text("stale_reason", "why it is stale, a word; empty when fresh");
+const STALE_SINCE: Field = ms("stale_since", "since when; 0 when fresh");
+const EPOCH: Field = count("epoch", "which process wrote it");
 
 const CURRENT: &[Field] = &[
-    field("symbol", "BTCUSDT_UMCBL", "primary symbol in the old spelling"),
-    field("side", "long|short|none", "side with the largest notional; ties go to the last changed"),
-    field("size", "base coin", "0 when flat"),
-    field("entryPrice", "quote", "average entry price"),
-    field("markPrice", "quote", "mark price of the same message; empty if it named none"),
-    field("unrealizedPnL", "margin coin", "without leverage"),
-    field("leverage", "x", ""),
-    field("marginMode", "crossed|isolated", ""),
-    field("updateTime", "ms", "the exchange's last change of this position"),
-    field("timestamp", "ms", "when the exchange last confirmed it; freshness is measured by this"),
+    text("symbol", "primary symbol in the old spelling, BTCUSDT_UMCBL"),
+    words("side", &["long", "short", "none"], "the side with the largest notional; ties go to the last changed"),
+    number("size", "base coin", "0 when flat"),
+    number("entryPrice", "quote", "average entry price; 0 when flat"),
+    maybe("markPrice", "quote", "mark price of the same message; empty if it named none"),
+    maybe("unrealizedPnL", "margin coin", "without leverage"),
+    maybe("leverage", "x", "empty when flat"),
+    words("marginMode", MARGIN_MODES, "empty when flat"),
+    ms("updateTime", "the exchange's last change of this position"),
+    ms("timestamp", "when the exchange last confirmed it; freshness is measured by this"),
     HAS,
-    field("holdMode", "one_way|hedge", ""),
-    field("hedge", "0/1", "1: both sides are open; the per-side keys hold the whole truth"),
-    field("liquidationPrice", "quote", "empty if there is none"),
-    field("breakEvenPrice", "quote", "empty if unknown"),
-    field("margin", "margin coin", "occupied"),
-    field("pnl_percent", "%", "return on the initial margin (size x entry / leverage)"),
-    field("source", "ws|rest", "what confirmed it last"),
-    field("seq", "count", "accepted changes in this process"),
-    field("epoch", "count", "which process wrote it"),
+    words("holdMode", HOLD_MODES, "empty when flat"),
+    flag("hedge", "1: both sides are open; the per-side keys hold the whole truth"),
+    maybe("liquidationPrice", "quote", "empty if there is none"),
+    maybe("breakEvenPrice", "quote", "empty if unknown"),
+    maybe("margin", "margin coin", "occupied"),
+    maybe("pnl_percent", "%", "return on the initial margin (size x entry / leverage)"),
+    words("source", SOURCES, "what confirmed it last"),
+    count("seq", "accepted changes in this process"),
+    EPOCH,
     STALE,
     STALE_REASON,
     STALE_SINCE,
 ];
 
 const LEGACY_JSON: &[Field] = &[
-    field("has_position", "bool", "false only after an explicit, confirmed word of the exchange"),
-    field("symbol", "BTCUSDT_UMCBL", ""),
-    field("position_side", "long|short|none", ""),
-    field("direction", "LONG|SHORT|NONE", ""),
-    field("entry_price", "quote", ""),
-    field("current_price", "quote", "mark price; null if unknown"),
-    field("position_size", "base coin", "same as size"),
-    field("size", "base coin", ""),
-    field("leverage", "x", ""),
-    field("pnl_percent", "%", "return on the initial margin"),
-    field("pnl_usd", "margin coin", "unrealised, without leverage"),
-    field("pnl", "margin coin", "same as pnl_usd"),
-    field("stop_loss", "quote", "null: not known here"),
-    field("take_profit", "quote", "null"),
-    field("take_profit_target", "quote", "null"),
-    field("take_profits", "list", "empty"),
-    field("entry_time", "ISO", "null: the exchange does not say"),
-    field("update_time", "ms", "the exchange's last change"),
-    field("timestamp", "ISO UTC", "when last confirmed"),
-    field("ts_ms", "ms", "the same instant"),
-    field("source", "word", "bitget-ws or bitget-rest"),
-    field("stale", "0/1", ""),
+    field("has_position", Kind::Bool, "", "false only after an explicit, confirmed word of the exchange"),
+    text("symbol", "BTCUSDT_UMCBL"),
+    words("position_side", &["long", "short", "none"], ""),
+    words("direction", &["LONG", "SHORT", "NONE"], ""),
+    number("entry_price", "quote", "0 when flat"),
+    maybe("current_price", "quote", "mark price; null if unknown"),
+    number("position_size", "base coin", "same as size"),
+    number("size", "base coin", "0 when flat"),
+    number("leverage", "x", "0 when flat"),
+    maybe("pnl_percent", "%", "return on the initial margin"),
+    maybe("pnl_usd", "margin coin", "unrealised, without leverage"),
+    maybe("pnl", "margin coin", "same as pnl_usd"),
+    null("stop_loss", "not known here"),
+    null("take_profit", "not known here"),
+    null("take_profit_target", "not known here"),
+    field("take_profits", Kind::List(&Kind::Json), "", "empty"),
+    null("entry_time", "not known here"),
+    ms("update_time", "the exchange's last change"),
+    iso("timestamp", "when last confirmed"),
+    ms("ts_ms", "the same instant"),
+    words("source", &["bitget-ws", "bitget-rest"], ""),
+    STALE,
     STALE_REASON,
     STALE_SINCE,
 ];
 
 const SIDE_JSON: &[Field] = &[
-    field("id", "text", "symbol and side"),
-    field("symbol", "BTC/USDT:USDT", ""),
-    field("direction", "LONG|SHORT", "the side this key is about, also when flat"),
-    field("has_position", "bool", ""),
-    field("status", "OPEN|FLAT", ""),
-    field("entry_price", "quote", ""),
-    field("entry_time", "ISO", "null"),
-    field("current_price", "quote", "null if unknown"),
-    field("size", "base coin", "0 when flat"),
-    field("leverage", "x", ""),
-    field("unrealized_pnl", "margin coin", ""),
-    field("pnl_percent", "%", ""),
-    field("take_profits", "list", "empty"),
-    field("stop_loss", "quote", "null"),
-    field("timestamp", "ISO UTC", "when last confirmed"),
-    field("ts_ms", "ms", "the same instant"),
-    field("stale", "0/1", ""),
+    text("id", "symbol and side"),
+    text("symbol", "BTC/USDT:USDT"),
+    words("direction", &["LONG", "SHORT"], "the side this key is about, also when flat"),
+    field("has_position", Kind::Bool, "", ""),
+    words("status", &["OPEN", "FLAT"], ""),
+    number("entry_price", "quote", "0 when flat"),
+    null("entry_time", "not known here"),
+    maybe("current_price", "quote", "null if unknown"),
+    number("size", "base coin", "0 when flat"),
+    number("leverage", "x", "0 when flat"),
+    maybe("unrealized_pnl", "margin coin", ""),
+    maybe("pnl_percent", "%", ""),
+    field("take_profits", Kind::List(&Kind::Json), "", "empty"),
+    null("stop_loss", "not known here"),
+    iso("timestamp", "when last confirmed"),
+    ms("ts_ms", "the same instant"),
+    STALE,
     STALE_REASON,
     STALE_SINCE,
 ];
 
 const SIDE_HASH: &[Field] = &[
-    field("symbol", "BTCUSDT", ""),
-    field("side", "long|short", ""),
+    text("symbol", "BTCUSDT"),
+    words("side", SIDES, ""),
     HAS,
-    field("size", "base coin", "0 when flat"),
-    field("available", "base coin", "not bound in closing orders"),
-    field("entry_price", "quote", ""),
-    field("mark_price", "quote", ""),
-    field("leverage", "x", ""),
-    field("unrealized_pnl", "margin coin", ""),
-    field("pnl_percent", "%", "return on the initial margin"),
-    field("margin", "margin coin", ""),
-    field("margin_mode", "crossed|isolated", ""),
-    field("hold_mode", "one_way|hedge", ""),
-    field("liquidation_price", "quote", "empty if there is none"),
-    field("break_even", "quote", ""),
-    field("total_fee", "margin coin", "fees and funding so far"),
-    field("update_time", "ms", "the exchange's last change"),
-    field("timestamp", "ms", "when the exchange last confirmed it"),
-    field("source", "ws|rest", ""),
-    field("seq", "count", ""),
-    field("epoch", "count", ""),
+    number("size", "base coin", "0 when flat"),
+    maybe("available", "base coin", "not bound in closing orders"),
+    number("entry_price", "quote", "0 when flat"),
+    maybe("mark_price", "quote", ""),
+    maybe("leverage", "x", "empty when flat"),
+    maybe("unrealized_pnl", "margin coin", ""),
+    maybe("pnl_percent", "%", "return on the initial margin"),
+    maybe("margin", "margin coin", ""),
+    words("margin_mode", MARGIN_MODES, "empty when flat"),
+    words("hold_mode", HOLD_MODES, "empty when flat"),
+    maybe("liquidation_price", "quote", "empty if there is none"),
+    maybe("break_even", "quote", ""),
+    maybe("total_fee", "margin coin", "fees and funding so far"),
+    ms("update_time", "the exchange's last change"),
+    ms("timestamp", "when the exchange last confirmed it"),
+    words("source", SOURCES, ""),
+    count("seq", ""),
+    EPOCH,
     STALE,
     STALE_REASON,
     STALE_SINCE,
 ];
 
 const ACCOUNT: &[Field] = &[
-    field("coin", "word", "margin coin, or USD for a unified account"),
-    field("equity", "coin", ""),
-    field("available", "coin", ""),
-    field("unrealized_pnl", "coin", ""),
-    field("exchange_time", "ms", ""),
-    field("timestamp", "ms", "when it was received"),
-    field("epoch", "count", ""),
+    text("coin", "margin coin, or USD for a unified account"),
+    maybe("equity", "coin", ""),
+    maybe("available", "coin", ""),
+    maybe("unrealized_pnl", "coin", ""),
+    ms("exchange_time", ""),
+    ms("timestamp", "when it was received"),
+    EPOCH,
     STALE,
     STALE_REASON,
     STALE_SINCE,
 ];
 
 const TRADE: &[Field] = &[
-    field("trade_id", "text", "identity of the fill"),
-    field("symbol", "BTCUSDT", ""),
-    field("side", "buy|sell", ""),
-    field("direction", "LONG|SHORT|NET", "the side of the position it touched"),
-    field("effect", "open|close|net", ""),
-    field("price", "quote", ""),
-    field("size", "base coin", ""),
-    field("fee", "fee_coin", "positive = paid"),
-    field("pnl", "margin coin", "realised, net of fee"),
-    field("profile_type", "word", "strategy"),
-    field("timestamp", "ISO UTC", "exchange time"),
-    field("ts_ms", "ms", ""),
+    text("trade_id", "identity of the fill"),
+    text("symbol", "BTCUSDT"),
+    words("side", &["buy", "sell"], ""),
+    words("direction", &["LONG", "SHORT", "NET"], "the side of the position it touched"),
+    words("effect", &["open", "close", "net"], ""),
+    number("price", "quote", ""),
+    number("size", "base coin", ""),
+    number("fee", "fee coin", "positive = paid"),
+    number("pnl", "margin coin", "realised, net of fee"),
+    text("profile_type", "strategy"),
+    iso("timestamp", "exchange time"),
+    ms("ts_ms", ""),
+];
+
+const SNAPSHOT: &[Field] = &[
+    text("id", ""),
+    words("direction", &["LONG", "SHORT"], ""),
+    number("entry_price", "quote", ""),
+    number("size", "base coin", ""),
+    number("leverage", "x", ""),
+    iso("entry_time", ""),
+    words("status", &["OPEN", "CLOSED"], ""),
+    maybe("realized_pnl", "margin coin", ""),
+    maybe("unrealized_pnl", "margin coin", ""),
+    text("trader_profile", "strategy"),
 ];
 
 pub(super) const KEYS: &[Key] = &[
     Key::new("current_position", Shape::Hash, Class::State, BREAKER, "the position of the primary symbol")
         .fields(CURRENT)
+        .or(SETTING, Shape::Json, LEGACY_JSON)
         .expires(3_600)
-        .readers(&["bots of the seed document"]),
+        .readers(&[
+            "bots",
+            "reggae_dashboard_server (as JSON)",
+            "live-api-server (as JSON)",
+            "live-dashboard (as JSON)",
+        ]),
     Key::new(
         "current_position:hash",
         Shape::Hash,
@@ -182,6 +209,7 @@ pub(super) const KEYS: &[Key] = &[
         LEDGER,
         "snapshots at open, increase, reduce and close, newest first",
     )
+    .fields(SNAPSHOT)
     .bound(Bound::Items(100))
     .readers(&["check_redis_data"])
     .later(),
@@ -197,15 +225,15 @@ pub(super) const KEYS: &[Key] = &[
     .readers(&["check_redis_data"]),
     Key::new("trader:metrics:{STRATEGY}", Shape::Hash, Class::State, LEDGER, "win rate, trades, capital of a strategy")
         .fields(&[
-            field("win_rate", "0..1", "closing fills with profit after fees; empty before the first"),
-            field("total_trades", "count", "closing fills"),
-            field("fills", "count", "all fills attributed"),
-            field("realised", "margin coin", "net of fees"),
-            field("fees", "margin coin", "paid"),
-            field("capital", "margin coin", ""),
-            field("timestamp", "ISO UTC", ""),
-            field("emotional_state", "neutral", "constant, kept for old readers"),
-            field("confidence", "0..1", "lower Wilson bound of win_rate"),
+            maybe("win_rate", "0..1", "closing fills with profit after fees; empty before the first"),
+            count("total_trades", "closing fills"),
+            count("fills", "all fills attributed"),
+            number("realised", "margin coin", "net of fees"),
+            number("fees", "margin coin", "paid"),
+            maybe("capital", "margin coin", "empty: not known here"),
+            iso("timestamp", ""),
+            words("emotional_state", &["neutral"], "constant, kept for old readers"),
+            number("confidence", "0..1", "lower Wilson bound of win_rate"),
         ])
         .bound(Bound::PerName)
         .readers(&["check_redis_data"]),

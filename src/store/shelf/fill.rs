@@ -1,6 +1,6 @@
 //! What waits, as commands.
 
-use super::{LATENCIES_MAX, LATENCY_FLUSH, SAMPLE_EVERY, Shelf, left};
+use super::{CHANNEL_EVERY, LATENCIES_MAX, LATENCY_FLUSH, SAMPLE_EVERY, Shelf, left};
 use crate::domain::position::HoldSide;
 use crate::domain::symbol::SymbolId;
 use crate::store::board::Counts;
@@ -53,7 +53,12 @@ impl Shelf {
             && let Some(picture) = &slot.picture
             && slot.floor_ms.is_none()
         {
-            market::market_primary(&mut self.out, &self.layout, picture, &slot.extra);
+            market::market_primary(&mut self.out, &self.layout, picture, &slot.extra, &self.mirrors_foreign);
+            let news = self.channel.is_none_or(|(seq, at)| picture.seq != seq && now >= at + CHANNEL_EVERY);
+            if news && slot.extra.stale.is_none() {
+                self.channel = Some((picture.seq, now));
+                market::price_message(&mut self.out, &self.layout, picture);
+            }
         }
         self.fill_latencies(now);
         self.out.settle();

@@ -11,7 +11,7 @@ mod owned;
 pub(in crate::store) use outcome::Replaced;
 
 use super::board::{Board, Counts};
-use super::encode::market::MarketExtra;
+use super::encode::market::{MIRRORS, MarketExtra};
 use super::encode::state::{HealthPicture, TextState};
 use super::encode::{Layout, StaleMark};
 use super::guard::Leftovers;
@@ -32,6 +32,8 @@ const TEXTS_MAX: usize = 4_096;
 const LATENCIES_MAX: usize = 512;
 const SAMPLE_EVERY: Duration = Duration::from_millis(5);
 const LATENCY_FLUSH: Duration = Duration::from_secs(1);
+/// The channel `btc_price` carries at most one message in so long.
+const CHANNEL_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct MarketSlot {
@@ -87,12 +89,16 @@ pub struct Shelf {
     /// Sent, not yet answered.
     pub(in crate::store) outstanding: usize,
     leftovers: Leftovers,
+    /// Which of [`MIRRORS`] hold another type: those are not written.
+    pub(in crate::store) mirrors_foreign: [bool; MIRRORS.len()],
     /// Fingerprints of the strings that this connection has written.
     prints: FxHashMap<Tag, u64>,
     samples: VecDeque<(SymbolId, u64, Instant)>,
     sampled_at: Option<Instant>,
     latencies: VecDeque<u32>,
     latencies_at: Option<Instant>,
+    /// What the channel `btc_price` carried last, and when.
+    channel: Option<(u64, Instant)>,
 }
 
 impl Shelf {
@@ -127,6 +133,8 @@ impl Shelf {
             sampled_at: None,
             latencies: VecDeque::new(),
             latencies_at: None,
+            channel: None,
+            mirrors_foreign: [false; MIRRORS.len()],
         }
     }
 

@@ -52,7 +52,8 @@ impl Shelf {
     /// Fingerprint of the `last_btc_price` that was encoded last.
     pub(in crate::store) fn mirror_print(&self) -> Option<u64> {
         let slot = self.market.first().filter(|s| s.floor_ms.is_none())?;
-        let is_written = !self.primary_dirty && !self.out.blocked().contains(&Tag::MarketMirrors);
+        let is_free = !self.mirrors_foreign[0] && !self.out.blocked().contains(&Tag::MarketMirrors);
+        let is_written = !self.primary_dirty && is_free;
         let picture = slot.picture.as_ref().filter(|_| is_written)?;
         Some(fingerprint(Number::decimal(picture.price).as_bytes()))
     }
@@ -70,7 +71,9 @@ impl Shelf {
             add(Tag::Market(symbol), self.layout.of(symbol).market_state.as_str());
             if self.layout.is_primary(symbol) && slot.floor_ms.is_none() {
                 add(Tag::PrimaryMarket, "market_state");
-                add(Tag::MarketMirrors, "last_btc_price");
+                if !self.mirrors_foreign[0] {
+                    add(Tag::MarketMirrors, "last_btc_price");
+                }
             }
         }
         for (i, sides) in self.position.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! REST at Bitget's paths: envelopes, signatures, the account-type gate, rates, and the faults of all of them.
 
+pub mod key;
 pub mod lists;
 pub mod market;
 pub mod private;
@@ -181,13 +182,16 @@ fn dispatch(shared: &Shared, head: &Parts, body: &Bytes) -> Result<String, Refus
     {
         return answer;
     }
-    if !private::PATHS.contains(&path) {
+    if !private::PATHS.contains(&path) && !key::PATHS.contains(&path) {
         return Err(Refusal { status: 404, ..Refusal::new("40404", "Request URL NOT FOUND") });
     }
     gate(shared, path)?;
     let mut core = shared.core();
     let now_ms = core.now_ms();
     let owner = signature::check(&head.headers, &head.method, path, raw, body, &shared.keys, now_ms)?;
+    if let Some(answer) = key::answer(&shared.config.key, path, now_ms) {
+        return Ok(answer);
+    }
     let empty = core.faults.hit(FaultName::RestListNull).is_some();
     private::answer(core.shown_account(owner), owner, path, &query, now_ms, empty)
 }

@@ -45,7 +45,7 @@ fn fields(words: &[String]) -> BTreeMap<&str, &str> {
 }
 
 fn promised(key: &str) -> BTreeSet<&'static str> {
-    crate::store::keys::row_of(key).unwrap().fields.iter().map(|f| f.name).collect()
+    crate::store::keys::row_of(key).unwrap().fields_of().iter().map(|f| f.name).collect()
 }
 
 fn names(json: &str) -> BTreeSet<String> {
