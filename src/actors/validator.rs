@@ -233,6 +233,8 @@ impl Validator {
                         cx.send(&self.out.reconciler, ReconcilerMsg::ClockDoubted);
                     }
                 }
+                // Words about the account are few, and each is missed.
+                (_, Err(Refusal::Future)) => cx.send(&self.out.reconciler, ReconcilerMsg::ClockDoubted),
                 _ => {}
             }
             if verdict.is_err() {
@@ -306,6 +308,8 @@ impl Room for Validator {
                     self.gates.0.iter_mut().for_each(|seen| seen.gate.on_clock_step(step_ms, &self.rules));
                     self.book.on_clock_step(step_ms);
                     cx.send(&self.out.breaker, BreakerMsg::ClockStep { by_ms: step_ms });
+                    // What was refused for its time meanwhile is asked for again.
+                    cx.send(&self.out.reconciler, ReconcilerMsg::Suspicion { symbol: None });
                 }
                 self.offset_ms = *offset_ms;
                 cx.checkpoint(Box::new(*offset_ms));

@@ -9,7 +9,7 @@ use super::desk;
 use super::faults::{FaultName, Faults};
 use super::hub::{ClientId, Feed, Hub, Topic};
 use super::mangle::{self, Held};
-use super::market::state::{SNAPSHOT_TRADES, SymbolState};
+use super::market::state::{PublicTrade, SNAPSHOT_TRADES, SymbolState};
 use super::market::{Emit, Market, truth};
 use super::owners::{Keys, Owner, OwnerId};
 use super::wire::{self, Action};
@@ -208,7 +208,13 @@ impl Core {
                             let state = &self.market.symbols[symbol];
                             let later = (state.trades - upto) as usize;
                             let newest = state.recent.iter().rev().skip(later).take(count);
-                            let text = wire::trades(topic, state, Action::Update, newest, envelope_ms + skew);
+                            let text = if skew == 0 {
+                                wire::trades(topic, state, Action::Update, newest, envelope_ms)
+                            } else {
+                                let shifted: Vec<_> =
+                                    newest.map(|t| PublicTrade { ts_ms: t.ts_ms + skew, ..t.clone() }).collect();
+                                wire::trades(topic, state, Action::Update, shifted.iter(), envelope_ms + skew)
+                            };
                             self.publish(topic, text);
                             sent = true;
                         }

@@ -119,7 +119,12 @@ fn budgets_are_those_of_the_configuration() {
 /// Every record of the journal is a line of the log as well, with the same number and the same words.
 #[test]
 fn the_log_tells_what_the_journal_tells() {
-    let more = vec![("", "allow_drills = true".to_owned()), ("log", "level = \"debug\"".to_owned())];
+    let more = vec![
+        ("", "allow_drills = true".to_owned()),
+        ("log", "level = \"debug\"".to_owned()),
+        // Well before the silent channels are subscribed again, which brings a snapshot.
+        ("freshness", "market_ms = 1000".to_owned()),
+    ];
     let mut world =
         World::ready(&Options { more, env: vec![("TRAPLINE__LOG__FORMAT", "json".into())], ..Options::default() });
     for what in ["panic:analyst", "poison:validator", "hang:status:4s"] {

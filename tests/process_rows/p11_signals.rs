@@ -116,10 +116,10 @@ fn sighup_reads_the_configuration_again() {
 
     let changed = good.replace("format = \"text\"", "format = \"text\"\nlevel = \"debug\"");
     assert_ne!(changed, good);
+    assert!(!world.daemon.log().contains("DEBUG"), "not before it is asked for");
     reload(&format!("allow_drills = true\n{changed}"), "setting applied");
     let log = world.daemon.log();
     assert!(log.contains("log.level") && log.contains("allow_drills"), "{log}");
-    assert!(!log.contains("DEBUG"), "not before it was asked for");
     let (code, told, error) = world.daemon.cli(&["drill", "panic:analyst"]);
     assert_eq!(code, 0, "drills are allowed now: {told}{error}");
     wait_for("debug lines", || if world.daemon.log().contains("DEBUG") { Ok(()) } else { Err("none".to_owned()) });
