@@ -212,7 +212,7 @@ impl Core {
                                 wire::trades(topic, state, Action::Update, newest, envelope_ms)
                             } else {
                                 let shifted: Vec<_> =
-                                    newest.map(|t| PublicTrade { ts_ms: t.ts_ms + skew, ..t.clone() }).collect();
+                                    newest.map(|t| PublicTrade { ts_ms: t.ts_ms + skew, ..*t }).collect();
                                 wire::trades(topic, state, Action::Update, shifted.iter(), envelope_ms + skew)
                             };
                             self.publish(topic, text);

@@ -134,6 +134,10 @@ fn the_log_tells_what_the_journal_tells() {
     assert_eq!(world.daemon.cli(&["ctl", "restart", "ledger", "--why", "to see it"]).0, 0);
     world.exchange.venue.pause();
     world.redis.wait_field("trapline:BTCUSDT:market_state", "stale", |v| v == "1");
+    wait_for("the blocked thread to end", || {
+        let ended = world.daemon.journal().iter().any(|entry| entry.event == "zombie_ended");
+        if ended { Ok(()) } else { Err("not yet".to_owned()) }
+    });
     assert_eq!(world.daemon.stop(), 0);
     let log: BTreeMap<u64, Value> = world
         .daemon

@@ -243,9 +243,12 @@ fn p05_the_service_manager_is_fed_only_while_critical_rooms_progress() {
             let hangs = faults.fired().iter().any(|line| line.starts_with(&point));
             if hangs { Ok(()) } else { Err("not yet".to_owned()) }
         });
-        // What was on its way, the second that a busy room is allowed, and the pause between two looks.
-        let _ = manager.listen(Duration::from_millis(1_800));
-        assert_eq!(manager.fed(Duration::from_millis(1_800)), 0, "fed while {room} hung");
+        // What was on its way, the second that a busy room is allowed, and the pause between two looks. On a busy machine
+        // a look may fall between two incarnations; but it is fed twice in each such window while nothing hangs.
+        wait_for(&format!("no word while {room} hangs"), || match manager.fed(Duration::from_millis(1_800)) {
+            0 => Ok(()),
+            fed => Err(format!("fed {fed} times")),
+        });
         faults.disarm();
         manager.wait_for("WATCHDOG=1");
     }
