@@ -312,7 +312,9 @@ impl RoomOutlet {
         info!(connection, private, "feed ready");
         self.validator(ValidatorMsg::FeedReady { connection, private, at_ms }).await?;
         let others_down = if private { 0 } else { self.down.set(false) };
-        if std::mem::take(&mut self.failures) > 0 && others_down == 0 {
+        // Also without failures of our own: a former incarnation may have told of some.
+        self.failures = 0;
+        if others_down == 0 {
             self.problem(self.own_problem(), None).await;
         }
         if private {
@@ -335,7 +337,8 @@ impl RoomOutlet {
             self.down.set(true);
         }
         warn!(%reason, retry_ms, failures = self.failures, private = self.private, "no connection");
-        if self.failures == 2 && !matches!(reason, EndReason::LoginRefused { .. }) {
+        // Each time: a watchdog that was replaced meanwhile has forgotten it.
+        if self.failures >= 2 && !matches!(reason, EndReason::LoginRefused { .. }) {
             let text = format!("no connection to the exchange: {reason}; it is tried again without end");
             self.problem(self.own_problem(), Some(text)).await;
         }

@@ -241,3 +241,35 @@ async fn no_answer_is_a_problem_and_never_flat() {
     until("its end", || house.problem(Problem::Reconcile).filter(Option::is_none)).await;
     house.end().await;
 }
+
+/// Whoever told of a problem may be replaced before it is over; its successor knows nothing of it.
+#[actix_rt::test]
+async fn a_problem_that_a_replaced_room_told_of_ends_with_its_successor() {
+    let house = House::build(AccountKind::Unified, "right").await;
+    until("a login", || house.logins().first().copied()).await;
+    house.venue.fault(FaultSpec::new(FaultName::Rest500, 60_000));
+    house.venue.fault(FaultSpec::new(FaultName::RefuseConnect, 60_000));
+    house.venue.fault(FaultSpec::new(FaultName::Kill, 0));
+    house.reconciler.send(ReconcilerMsg::Suspicion { symbol: None }).await.unwrap();
+    until("no answer", || house.problem(Problem::Reconcile).flatten()).await;
+    until("no connection", || house.problem(Problem::PrivateFeed).flatten()).await;
+    // Again and again: the watchdog may be replaced, too, and keeps nothing.
+    let times = |problem| {
+        let told = house.problems.lock().unwrap();
+        told.iter().filter(|m| matches!(m, WatchdogMsg::Problem { problem: p, text: Some(_) } if *p == problem)).count()
+    };
+    for problem in [Problem::Reconcile, Problem::PrivateFeed] {
+        let before = times(problem);
+        house.reconciler.send(ReconcilerMsg::Suspicion { symbol: None }).await.unwrap();
+        until("it is told again", || (times(problem) > before).then_some(())).await;
+    }
+    house.venue.stop_fault(FaultName::Rest500);
+    house.venue.stop_fault(FaultName::RefuseConnect);
+    for room in [reconciler::card().name, feed::private_card().name] {
+        house.running.command(Command::Restart, room, "test", "drill").unwrap();
+    }
+    for problem in [Problem::Reconcile, Problem::PrivateFeed] {
+        until("its end", || house.problem(problem).filter(Option::is_none)).await;
+    }
+    house.end().await;
+}

@@ -77,8 +77,10 @@ pub(super) struct Rounds {
     fills_since_ms: i64,
     /// Last known state of each configured contract; `None` = not listed.
     contracts: FxHashMap<SymbolId, Option<String>>,
-    failing: bool,
-    key_refused: bool,
+    /// What people were told, `None` before the first outcome: a former incarnation may have told them anything, so the
+    /// first outcome of each one is told, whatever it is.
+    failing: Option<bool>,
+    key_refused: Option<bool>,
     /// Questions for one suspicion after another, and when the last of them was answered.
     hurried: u32,
     hurried_at: Option<Instant>,
@@ -108,8 +110,8 @@ impl Rounds {
             fills: SeenFills::default(),
             fills_since_ms: 0,
             contracts: FxHashMap::default(),
-            failing: false,
-            key_refused: false,
+            failing: None,
+            key_refused: None,
             hurried: 0,
             hurried_at: None,
         }
@@ -343,11 +345,16 @@ impl Rounds {
     async fn judge(&mut self, outcome: Result<(), RestError>) -> bool {
         let error = match outcome {
             Ok(()) => {
-                if std::mem::take(&mut self.failing) {
-                    info!("reconciling works again");
-                    self.problem(Problem::Reconcile, None).await;
+                match self.failing.replace(false) {
+                    Some(false) => {}
+                    before => {
+                        if before.is_some() {
+                            info!("reconciling works again");
+                        }
+                        self.problem(Problem::Reconcile, None).await;
+                    }
                 }
-                if std::mem::take(&mut self.key_refused) {
+                if self.key_refused.replace(false) != Some(false) {
                     self.problem(Problem::Login, None).await;
                 }
                 return false;
@@ -355,14 +362,14 @@ impl Rounds {
             Err(error) => error,
         };
         let hopeless = error.remedy() == Remedy::GiveUp;
-        if !std::mem::replace(&mut self.failing, true) {
+        if self.failing.replace(true) != Some(true) {
             warn!(%error, "no answer to the question for the truth");
-            let text = format!("positions cannot be confirmed over REST: {error}");
-            self.problem(Problem::Reconcile, Some(text)).await;
         }
-        if let (true, RestError::Code { code, .. }) = (hopeless, &error)
-            && !std::mem::replace(&mut self.key_refused, true)
-        {
+        // Each time: a watchdog that was replaced meanwhile has forgotten it; one that knows it says nothing.
+        let text = format!("positions cannot be confirmed over REST: {error}");
+        self.problem(Problem::Reconcile, Some(text)).await;
+        if let (true, RestError::Code { code, .. }) = (hopeless, &error) {
+            self.key_refused = Some(true);
             let text = format!("the exchange refuses the key, code {code}: {}", login_fix(*code));
             self.problem(Problem::Login, Some(text)).await;
         }
