@@ -138,7 +138,7 @@ impl Daemon {
             pipeline,
             recorder::card(),
             to_recorder.clone(),
-            recorder::TrapRecorder::factory(symbols.clone(), metrics.clone(), to_writer.clone()),
+            recorder::TrapRecorder::factory(symbols.clone(), set.skew.clone(), metrics.clone(), to_writer.clone()),
         );
         tree.room(
             pipeline,
@@ -147,6 +147,7 @@ impl Daemon {
             analyst::Analyst::factory(
                 set.traps.clone(),
                 symbols.clone(),
+                set.skew.clone(),
                 analyst::Outlets { recorder: to_recorder, writer: to_writer.clone() },
             ),
         );

@@ -9,6 +9,8 @@ mod common;
 mod p01_kill;
 #[path = "process_rows/p02_panic.rs"]
 mod p02_panic;
+#[path = "process_rows/p02_waiting_fills.rs"]
+mod p02_waiting_fills;
 #[path = "process_rows/p03_storm.rs"]
 mod p03_storm;
 #[path = "process_rows/p04_never.rs"]

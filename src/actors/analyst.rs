@@ -9,6 +9,7 @@ use crate::domain::report::{Batch, Report};
 use crate::domain::symbol::{SymbolId, Symbols};
 use crate::domain::symbol_watch::{Findings, SymbolWatch};
 use crate::domain::trap::TrapSettings;
+use crate::exchange::skew::Skew;
 use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Port, Restart, Room};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,12 +77,13 @@ pub struct Outlets {
     pub writer: Port<WriterMsg>,
 }
 
-/// Event time may lag behind our clock by this much before a second is closed without trades.
+/// Event time may lag behind the exchange's clock by this much before a second is closed without trades.
 const LAG_MS: i64 = 2_000;
 
 pub struct Analyst {
     settings: TrapSettings,
     symbols: Arc<Symbols>,
+    skew: Skew,
     /// Made with a symbol's first trade: a symbol that only ticks costs nothing.
     watches: Vec<Option<Box<SymbolWatch>>>,
     found: Findings,
@@ -94,12 +96,13 @@ pub struct Analyst {
 const PAST_MAX: usize = 1_000;
 
 impl Analyst {
-    pub fn factory(settings: TrapSettings, symbols: Arc<Symbols>, out: Outlets) -> Factory<Self> {
+    pub fn factory(settings: TrapSettings, symbols: Arc<Symbols>, skew: Skew, out: Outlets) -> Factory<Self> {
         Arc::new(move |_birth, cx| {
             cx.every(Duration::from_secs(1), || AnalystMsg::Second);
             Ok(Self {
                 settings: settings.clone(),
                 symbols: symbols.clone(),
+                skew: skew.clone(),
                 watches: symbols.ids().map(|_| None).collect(),
                 found: Findings::default(),
                 past: Vec::new(),
@@ -172,7 +175,8 @@ impl Room for Analyst {
             }
             AnalystMsg::FeedGap { .. } => self.watches.iter_mut().flatten().for_each(|watch| watch.on_gap()),
             AnalystMsg::Second => {
-                let now_ms = cx.now_ms() - LAG_MS;
+                // Seconds are the exchange's: by our clock they would be closed before or long after their trades came.
+                let now_ms = self.skew.exchange_ms(cx.now_ms()) - LAG_MS;
                 let primary = self.symbols.primary();
                 for symbol in self.symbols.ids() {
                     let Some(watch) = &mut self.watches[symbol.index()] else { continue };

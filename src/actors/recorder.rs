@@ -7,6 +7,7 @@ use crate::domain::picture::TrapPicture;
 use crate::domain::symbol::{SymbolId, Symbols};
 use crate::domain::trap::TrapDetected;
 use crate::domain::trap::summary::TrapSummary;
+use crate::exchange::skew::Skew;
 use crate::store::encode::summary;
 use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Port, Restart, Room};
 use crate::telemetry::metrics::Metrics;
@@ -93,6 +94,7 @@ struct Memory {
 
 pub struct TrapRecorder {
     symbols: Arc<Symbols>,
+    skew: Skew,
     memory: Memory,
     published_ms: i64,
     forming: f64,
@@ -104,13 +106,14 @@ pub struct TrapRecorder {
 }
 
 impl TrapRecorder {
-    pub fn factory(symbols: Arc<Symbols>, metrics: Metrics, writer: Port<WriterMsg>) -> Factory<Self> {
+    pub fn factory(symbols: Arc<Symbols>, skew: Skew, metrics: Metrics, writer: Port<WriterMsg>) -> Factory<Self> {
         Arc::new(move |birth, _cx| {
             let kept = birth.checkpoint.and_then(|c| c.downcast::<Memory>().ok());
             let mut memory = kept.map_or_else(Memory::default, |memory| *memory);
             memory.summaries.resize_with(symbols.len(), Default::default);
             Ok(Self {
                 symbols: symbols.clone(),
+                skew: skew.clone(),
                 memory,
                 published_ms: i64::MIN / 2,
                 forming: 0.0,
@@ -147,20 +150,23 @@ impl TrapRecorder {
 
     fn publish(&mut self, symbol: SymbolId, cx: &mut Cx<Self>) {
         let now_ms = cx.now_ms();
+        // Traps carry the exchange's time, so their age is told by its clock.
+        let exchange_ms = self.skew.exchange_ms(now_ms);
         let forming = if Some(symbol) == self.symbols.primary() { self.forming } else { 0.0 };
         let Some((summary, last)) = self.memory.summaries.get_mut(symbol.index()) else { return };
-        let probability = summary.probability(now_ms, forming);
+        let probability = summary.probability(exchange_ms, forming);
         let probability_change = probability.value - *last;
         *last = probability.value;
         let picture = TrapPicture {
             symbol,
-            analysis: summary.analysis(now_ms),
+            analysis: summary.analysis(exchange_ms),
             probability,
             probability_change,
-            newest: summary.recent().next().filter(|b| now_ms - b.detected_ms <= CURRENT_MS).cloned(),
-            high_frequency: summary.high_frequency.is_active(now_ms),
-            multiplier: summary.high_frequency.multiplier(now_ms),
+            newest: summary.recent().next().filter(|b| exchange_ms - b.detected_ms <= CURRENT_MS).cloned(),
+            high_frequency: summary.high_frequency.is_active(exchange_ms),
+            multiplier: summary.high_frequency.multiplier(exchange_ms),
             at_ms: now_ms,
+            exchange_ms,
         };
         // The names without a symbol belong to the primary one; traps of all symbols reach their own event stream.
         if Some(symbol) != self.symbols.primary() {
@@ -204,3 +210,6 @@ impl std::fmt::Debug for TrapRecorder {
         f.debug_struct("TrapRecorder").field("ids", &self.memory.ids.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

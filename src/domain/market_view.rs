@@ -182,6 +182,21 @@ mod tests {
         assert_eq!(p.volume_1m, Decimal::new(4, 0), "a late trade was traded all the same");
     }
 
+    #[test]
+    fn after_a_step_of_the_exchanges_clock_the_next_reading_is_newer_and_an_earlier_one_is_not() {
+        const THEN_MS: i64 = 10_000_000;
+        let now = Instant::now();
+        for step_ms in [-600_000, 600_000] {
+            let mut view = MarketView::from_trade(&trade(THEN_MS, 10, 1), 0, now, 0);
+            view.on_clock_step(step_ms);
+            view.on_trade(&trade(THEN_MS + step_ms - 2_000, 11, 1), 0, now);
+            assert_eq!(view.picture().price, Decimal::new(10, 0), "of before, step {step_ms} ms");
+            // The step was measured over a network: a little too large must not freeze the price.
+            view.on_trade(&trade(THEN_MS + step_ms - 500, 12, 1), 0, now);
+            assert_eq!(view.picture().price, Decimal::new(12, 0), "of now, step {step_ms} ms");
+        }
+    }
+
     proptest! {
         #[test]
         fn the_volume_window_equals_the_sum_over_its_seconds(

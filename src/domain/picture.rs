@@ -97,4 +97,6 @@ pub struct TrapPicture {
     /// 0.6 while the high-frequency mode is on, else 1.0.
     pub multiplier: f64,
     pub at_ms: i64,
+    /// The same moment on the exchange's clock, which traps are stamped by.
+    pub exchange_ms: i64,
 }

@@ -173,6 +173,71 @@ fn an_unchanged_position_is_proved_again_without_a_new_number() {
     assert_eq!((picture.seq, picture.verified_ms, picture.update_time_ms), (1, 950, 1));
 }
 
+/// Both ways that the exchange's clock may be set.
+const STEPS_MS: [i64; 2] = [-600_000, 600_000];
+
+/// When [`stepped_book`] heard that a side is open.
+const THEN_MS: i64 = 10_000_000;
+
+/// Open since [`THEN_MS`]; then the exchange's clock was set.
+fn stepped_book(step_ms: i64) -> PositionBook {
+    let mut book = book();
+    book.apply(&say(THEN_MS, ALL, vec![row(BTC, HoldSide::Long, 3, 60_000)]), Origin::Socket, 0);
+    book.on_clock_step(step_ms);
+    book
+}
+
+fn size(book: &PositionBook) -> Option<Decimal> {
+    match book.holding(BTC, HoldSide::Long) {
+        Some(Holding::Open(position)) => Some(position.size),
+        _ => None,
+    }
+}
+
+#[test]
+fn after_a_step_of_the_exchanges_clock_new_words_are_believed_and_older_ones_are_not() {
+    for step_ms in STEPS_MS {
+        for origin in [Origin::Socket, Origin::Rest] {
+            let mut book = stepped_book(step_ms);
+            let before = say(THEN_MS + step_ms - 2_000, ALL, vec![row(BTC, HoldSide::Long, 8, 60_000)]);
+            book.apply(&before, origin, 50);
+            assert_eq!(size(&book), Some(Decimal::new(3, 3)), "of before, {origin:?}, step {step_ms} ms");
+            let after = say(THEN_MS + step_ms + 50, ALL, vec![row(BTC, HoldSide::Long, 9, 60_000)]);
+            let outcome = book.apply(&after, origin, 100);
+            assert!(outcome.refused.is_empty(), "{:?}", outcome.refused);
+            assert_eq!(size(&book), Some(Decimal::new(9, 3)), "of now, {origin:?}, step {step_ms} ms");
+        }
+    }
+}
+
+#[test]
+fn after_a_step_of_the_exchanges_clock_flat_is_later_than_open_beyond_doubt() {
+    let ended = |at| say(at, Coverage::Partial, vec![row(BTC, HoldSide::Long, 0, 0)]);
+    for step_ms in STEPS_MS {
+        let mut book = stepped_book(step_ms);
+        // Within the error of what was measured: it may be of before.
+        let outcome = book.apply(&ended(THEN_MS + step_ms - 500), Origin::Rest, 100);
+        assert!(!outcome.suspicions.contains(&BTC), "no witness, step {step_ms} ms");
+        let outcome = book.apply(&ended(THEN_MS + step_ms + 100), Origin::Rest, 200);
+        assert!(outcome.suspicions.contains(&BTC), "a witness, step {step_ms} ms");
+        book.apply(&ended(THEN_MS + step_ms + 200), Origin::Socket, 300);
+        assert!(is_flat(&book), "step {step_ms} ms");
+    }
+}
+
+#[test]
+fn half_a_proof_of_flat_does_not_pass_a_step_of_the_clock() {
+    for (first, second) in [(Origin::Socket, Origin::Rest), (Origin::Rest, Origin::Socket)] {
+        for step_ms in STEPS_MS {
+            let mut book = stepped_book(0);
+            book.apply(&say(THEN_MS + 100, ALL, vec![]), first, 100);
+            book.on_clock_step(step_ms);
+            book.apply(&say(THEN_MS + step_ms + 200, ALL, vec![]), second, 200);
+            assert!(!is_flat(&book), "{first:?} before and {second:?} after a step of {step_ms} ms");
+        }
+    }
+}
+
 proptest! {
     /// However words arrive, a side never becomes flat while the newest word that it is open is newer than both witnesses.
     #[test]

@@ -1,4 +1,5 @@
-//! How far the exchange's clock is from ours. Measured over REST, read by everything that signs.
+//! How far the exchange's clock is from ours. Measured over REST, read by everything that signs, and by whoever compares
+//! the exchange's stamps with now.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,6 +11,11 @@ pub struct Skew(Arc<AtomicI64>);
 impl Skew {
     pub fn offset_ms(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// What the exchange's clock shows when ours shows `now_ms`: for comparisons with what it has stamped.
+    pub fn exchange_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_add(self.offset_ms())
     }
 
     pub fn set(&self, offset_ms: i64) {

@@ -41,6 +41,13 @@ pub(crate) fn install() {
     });
 }
 
+/// Reads the program's symbols now, once. The first backtrace that becomes text does it else, for 80 ms and more, and a
+/// panic meanwhile waits for it: there is one lock for all of the process' backtraces.
+pub(crate) fn load_symbols() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| drop(Backtrace::force_capture().to_string()));
+}
+
 /// Runs `f`; a panic comes back as a note. Whoever calls throws away what `f` was changing.
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, PanicNote> {
     let outer = INSIDE.replace(true);

@@ -95,6 +95,20 @@ fn a_step_of_the_wall_clock_changes_stamps_only() {
     .publish();
 }
 
+/// The market stands, and all that the exchange said of it is in Redis: nothing is on its way that could come after
+/// the clocks were moved.
+fn all_told(world: &World) {
+    world.exchange.venue.pause();
+    wait_for("the exchange stands still", || {
+        if world.exchange.venue.stands_still() { Ok(()) } else { Err("it goes on".to_owned()) }
+    });
+    for truth in world.exchange.venue.truth() {
+        let newest_ms = truth.ticker_ms.max(truth.trade_ms);
+        let key = format!("trapline:{}:market_state", truth.symbol);
+        world.redis.wait_field(&key, "exchange_time", |text| text == newest_ms.to_string());
+    }
+}
+
 /// Ten minutes of sleep: both clocks go on, the process does not.
 fn after_a_suspend_old_values_are_stale_at_once_and_new_ones_come() {
     if !have_fault_points() {
@@ -102,22 +116,28 @@ fn after_a_suspend_old_values_are_stale_at_once_and_new_ones_come() {
     }
     const SLEPT_MS: i64 = 600_000;
     let faults = Faults::new();
-    let more = [("reconcile", "every_ms = 60000\nclock_every_ms = 1000")];
+    // The daemon asks for nothing by itself meanwhile: an answer of the exchange, which did not sleep, would be a proof.
+    let more = [
+        ("exchange", "silence_ms = 600000"),
+        ("freshness", "position_ms = 300000"),
+        ("reconcile", "every_ms = 300000\nclock_every_ms = 3600000"),
+    ];
     let world = World::ready(&with(vec![faults.env()], &more));
     let before = rooms(&world.daemon);
-    // Nothing new may hide what is old.
-    world.exchange.venue.pause();
+    all_told(&world);
     world.exchange.control(&format!("fault?name=clock_skew_ms&ms=600000&value={SLEPT_MS}"));
     let begun = Instant::now();
     faults.arm(&format!("clock.wall=shift:{SLEPT_MS};clock.boot=shift:{SLEPT_MS}"));
-    world.redis.wait_field(MARKET, "stale", |stale| stale == "1");
-    // The position may be confirmed over REST a moment later: the journal knows that it was marked.
-    wait_for("the position is marked", || {
+    // Being marked leads to the question that confirms the position a moment later: the journal knows what was marked.
+    wait_for("all is marked", || {
         let journal = world.daemon.journal();
-        let marked = journal.iter().any(|e| e.event == "key_stale" && e.text("key").starts_with("position:BTCUSDT"));
-        if marked { Ok(()) } else { Err(format!("{:?}", world.redis.hash(POSITION))) }
+        let is_marked = |key: &str| journal.iter().any(|e| e.event == "key_stale" && e.text("key").starts_with(key));
+        let keys = ["market:BTCUSDT", "market:ETHUSDT", "position:BTCUSDT", "position:ETHUSDT"];
+        let missing: Vec<_> = keys.into_iter().filter(|key| !is_marked(key)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?}, {:?}", world.redis.hash(MARKET))) }
     });
     let marked = begun.elapsed();
+    world.redis.wait_field(MARKET, "stale", |stale| stale == "1");
     world.exchange.venue.resume();
     let resumed = Instant::now();
     goes_on(&world, "BTCUSDT");

@@ -39,7 +39,18 @@ fn every_mutant_still_fits_the_code() {
         assert!(!field(&mutant, "what").is_empty(), "{name} does not say what it switches off");
         names.push(name.trim_end_matches(".txt").to_owned());
     }
-    let safeguards = ["catch", "revoke-lock", "fence", "intensity", "amnesty", "wake-up", "spool", "guard"];
+    let safeguards = [
+        "catch",
+        "revoke-lock",
+        "fence",
+        "intensity",
+        "amnesty",
+        "wake-up",
+        "spool",
+        "guard",
+        "deferred",
+        "slow-retry",
+    ];
     for safeguard in safeguards {
         assert!(names.iter().any(|name| name == safeguard), "{safeguard} is not among {names:?}");
     }

@@ -57,13 +57,13 @@ fn counted(pairs: impl Iterator<Item = (String, usize)>) -> String {
     pairs.filter(|(_, n)| *n > 0).fold(Object::new(), |o, (name, n)| o.int(&name, n as i64)).end()
 }
 
-fn analysis(a: &Analysis, at_ms: i64) -> String {
+fn analysis(a: &Analysis, at_ms: i64, exchange_ms: i64) -> String {
     const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     let recent: Vec<String> = a
         .recent_high
         .iter()
         .map(|trap| {
-            let minutes = (at_ms - trap.detected_ms).max(0) / 60_000;
+            let minutes = (exchange_ms - trap.detected_ms).max(0) / 60_000;
             Object::new()
                 .text("type", trap.kind.label())
                 .float("confidence", trap.confidence)
@@ -105,7 +105,7 @@ fn performance(at_ms: i64) -> String {
 /// Only if a key is missing from the key table: a bug.
 pub fn traps(p: &TrapPicture, history: Option<Vec<String>>) -> Result<Vec<TextState>, TextRefused> {
     let whole = |name: &str, value: String| TextState::new(name, TextValue::Whole(value));
-    let (data, outcomes) = (analysis(&p.analysis, p.at_ms), performance(p.at_ms));
+    let (data, outcomes) = (analysis(&p.analysis, p.at_ms, p.exchange_ms), performance(p.at_ms));
     let mut dashboard = String::from("{\"analysis\":");
     dashboard.push_str(&data);
     dashboard.push_str(",\"performance\":");
@@ -170,6 +170,7 @@ mod tests {
             high_frequency: false,
             multiplier: 1.0,
             at_ms: 1_723_075_200_000,
+            exchange_ms: 1_723_075_200_000,
         }
     }
 

@@ -20,6 +20,7 @@ pub(crate) use file::{LineFile, numbered};
 pub use reader::{JournalEntry, JournalText, read_journal};
 pub use record::{CrashReport, RecentMessage, Record};
 
+use super::panic_hook;
 use super::queue::lock;
 use crate::clock::Clock;
 
@@ -129,7 +130,10 @@ impl Journal {
         let (told, lines) = (Arc::clone(&counts), Arc::clone(&kept));
         let writer = writer::Writer::new(clock.clone(), state_dir, file_bytes, boot.clone(), told, lines);
         let lanes = Lanes { crash: crash_rx, life: life_rx, quarantine: quarantine_rx };
-        let spawned = std::thread::Builder::new().name("trapline-journal".to_owned()).spawn(move || writer.run(&lanes));
+        let spawned = std::thread::Builder::new().name("trapline-journal".to_owned()).spawn(move || {
+            panic_hook::load_symbols();
+            writer.run(&lanes);
+        });
         if spawned.is_err() {
             counts.degraded.store(true, Ordering::Relaxed);
         }

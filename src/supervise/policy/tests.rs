@@ -295,6 +295,7 @@ mod a_day {
         let (world, delays) = deaths(Class::Retry, Duration::from_millis(10), false, 3);
         assert!(!world.gave_up, "a dependency may be down for a day");
         assert!(delays.len() > 10_000, "{} tries", delays.len());
+        assert!(!delays[0].is_zero(), "not even the first at once");
         let late = &delays[20..];
         let mean = late.iter().sum::<Duration>() / u32::try_from(late.len()).expect("few");
         assert!(late.iter().all(|delay| *delay <= RULE.cap), "never longer than the cap");

@@ -1,97 +1,29 @@
 //! The circuit breaker: limits and rates. It folds accepted reports into pictures, lets each picture out at its rate
 //! (the newest value at the next slot, events in order), and says when bots should stop.
 
+mod message;
+mod slots;
+
+pub use self::message::BreakerMsg;
+use self::slots::{MarketSlot, PositionSlot, profit_at};
 use super::analyst::AnalystMsg;
 use super::deferred::{DeferredFills, Kept};
 use super::ledger::LedgerMsg;
-use super::saved::{self, SavedBatch};
 use super::writer::WriterMsg;
 use crate::domain::account::Fill;
 use crate::domain::breaker::{Breaker, Limits, State};
 use crate::domain::market_view::MarketView;
 use crate::domain::picture::{AccountPicture, BreakerPicture, Holding, MarketPicture, PositionPicture};
 use crate::domain::position::HoldSide;
+use crate::domain::rate::RateLimit;
 pub use crate::domain::rate::Rates;
-use crate::domain::rate::{RateLimit, RateState};
 use crate::domain::report::{Batch, Report};
 use crate::domain::symbol::{SymbolId, Symbols};
-use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Port, Restart, Room, TaskHandle};
+use crate::supervise::{Card, Cx, Factory, Fault, Overflow, Port, Restart, Room, TaskHandle};
 use crate::telemetry::metrics::{Metrics, raise};
-use rust_decimal::Decimal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, info};
-
-/// What the breaker accepts.
-#[derive(Clone, Debug)]
-pub enum BreakerMsg {
-    Accepted(Batch),
-    Positions(Vec<PositionPicture>),
-    FeedState {
-        private: bool,
-        live: bool,
-        at_ms: i64,
-    },
-    /// The watchdog's judgement about the account's data.
-    AccountFreshness {
-        stale: bool,
-    },
-    /// The exchange's clock was set, by this much.
-    ClockStep {
-        by_ms: i64,
-    },
-    /// A slot came for something that waits, or the cool-down may be over.
-    Slot,
-}
-
-impl Message for BreakerMsg {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Accepted(_) => "Accepted",
-            Self::Positions(_) => "Positions",
-            Self::FeedState { .. } => "FeedState",
-            Self::AccountFreshness { .. } => "AccountFreshness",
-            Self::ClockStep { .. } => "ClockStep",
-            Self::Slot => "Slot",
-        }
-    }
-
-    fn split(&self) -> Vec<Self> {
-        match self {
-            Self::Accepted(batch) => batch.singles().map(Self::Accepted).collect(),
-            Self::Positions(all) if all.len() > 1 => all.iter().map(|p| Self::Positions(vec![*p])).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn digest(&self) -> String {
-        match self {
-            Self::Accepted(batch) => batch.digest(),
-            other => format!("{other:?}"),
-        }
-    }
-
-    fn replayable(&self) -> Result<(), &'static str> {
-        match self {
-            Self::Accepted(batch) if saved::only_executions(batch) => Ok(()),
-            Self::Accepted(_) | Self::Positions(_) => Err(saved::REPLACED),
-            Self::FeedState { .. } | Self::AccountFreshness { .. } | Self::ClockStep { .. } | Self::Slot => {
-                Err(saved::PASSED)
-            }
-        }
-    }
-
-    fn save(&self) -> Result<String, &'static str> {
-        match self {
-            Self::Accepted(batch) => saved::save(&SavedBatch::of(batch)),
-            _ => Err(saved::PASSED),
-        }
-    }
-
-    fn load(saved: &str) -> Option<Self> {
-        saved::load(saved).map(|kept: SavedBatch| Self::Accepted(kept.batch()))
-    }
-}
 
 pub fn card() -> Card {
     Card {
@@ -123,20 +55,6 @@ pub struct Outlets {
     pub writer: Port<WriterMsg>,
     pub analyst: Port<AnalystMsg>,
     pub ledger: Port<LedgerMsg>,
-}
-
-#[derive(Default)]
-struct MarketSlot {
-    view: Option<MarketView>,
-    rate: RateState,
-    waits: bool,
-}
-
-#[derive(Clone, Copy, Default)]
-struct PositionSlot {
-    picture: Option<PositionPicture>,
-    rate: RateState,
-    waits: bool,
 }
 
 pub struct CircuitBreaker {
@@ -425,14 +343,6 @@ impl CircuitBreaker {
         raise(&self.metrics.breaker_opened_total, picture.opened_total);
         info!(state = picture.state, reason = %picture.reason, value = ?picture.value, limit = ?picture.limit, "breaker");
         cx.send(&self.out.writer, WriterMsg::Breaker(picture));
-    }
-}
-
-/// Profit of a linear contract at a mark price, in quote currency; leverage plays no part in it.
-fn profit_at(mark: Decimal, entry: Decimal, size: Decimal, side: HoldSide) -> Decimal {
-    match side {
-        HoldSide::Long => (mark - entry) * size,
-        HoldSide::Short => (entry - mark) * size,
     }
 }
 
