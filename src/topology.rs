@@ -272,7 +272,7 @@ impl Daemon {
         })
     }
 
-    /// Resolves when another daemon of the same instance has taken the keys over.
+    /// Resolves when another daemon on the same database has taken the keys over.
     pub async fn fenced(&self) {
         while self.board.link() != LinkState::Fenced {
             tokio::time::sleep(Duration::from_millis(200)).await;

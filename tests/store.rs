@@ -15,6 +15,8 @@ mod chaos;
 mod cost;
 #[path = "store/events.rs"]
 mod events;
+#[path = "store/guard.rs"]
+mod guard;
 #[path = "store/refusals.rs"]
 mod refusals;
 #[path = "store/room.rs"]

@@ -33,7 +33,7 @@ async fn serve(mut config: Config, file: &Path, state: &Path, log: &LogHandle) -
         tokio::select! {
             exit = daemon.running.ended() => break Some(exit),
             () = daemon.fenced() => {
-                warn!("another daemon of this instance has taken over: stop one of the two, or give it another [redis] instance");
+                warn!("another daemon on this database has taken over: stop one of the two, or give it another database in [redis] url");
                 break Some(Exit::Fenced);
             }
             () = daemon.exhausted() => {

@@ -165,10 +165,11 @@ section! {
         sentinel_master: String = "mymaster".to_owned(); any,
         /// Certificates to trust for rediss://, PEM. "" is the system's.
         ca_file: Option<PathBuf> = None; any,
-        /// Name of this daemon in its own keys and locks; two daemons on one Redis need two names.
+        /// Name of this daemon in trapline:health and in Redis' list of clients. It does not let a second daemon write:
+        /// two daemons on one Redis need two databases.
         instance: String = "trapline".to_owned(); word,
-        /// What a second daemon of the same name does: "take-over" writes, and the first one ends with code 75; "wait"
-        /// waits until the first one has gone.
+        /// What a second daemon on the same database does, whatever its name: "take-over" writes, and the first one ends
+        /// with code 75; "wait" waits until the first one has gone.
         second_daemon: SecondDaemon = SecondDaemon::TakeOver; any,
         /// Publishes only the newest value of a key when many wait; false writes each of them.
         conflate: bool = true; any,

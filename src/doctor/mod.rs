@@ -54,7 +54,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("R-USER", "is trapline's user its own, with the door behind it closed?"),
     ("R-TYPE", "does each key of ours hold the type of the table?"),
     ("R-SIMULATION", "is it free of what the older system's simulations left?"),
-    ("R-WRITER", "who writes as this instance now?"),
+    ("R-WRITER", "who writes on this database now?"),
     ("X-REACH", "does the exchange answer?"),
     ("X-CLOCK", "do its clock and ours agree?"),
     ("X-KEY", "does it accept the key?"),

@@ -380,19 +380,32 @@ async fn scan(link: &mut Link, pattern: &str) -> Option<Vec<String>> {
 }
 
 async fn writers(patient: &Patient, link: &mut Link, report: &mut Report) {
-    let name = guard::client_name(&patient.instance);
+    let db = link.db();
     match text(link.call(&["CLIENT", "LIST"]).await) {
-        Ok(list) => {
-            let count = list.lines().filter(|l| l.split(' ').any(|w| w.strip_prefix("name=") == Some(&name))).count();
-            match count {
-                0 => report.ok("R-WRITER", "no daemon of this instance is connected"),
-                1 => report.add("R-WRITER", Severity::Info, "a daemon of this instance is writing", ""),
-                n => {
-                    let fix = "stop all but one, or give each its own instance in [redis]";
-                    report.add("R-WRITER", Severity::Warn, format!("{n} connections write as this instance"), fix);
-                }
+        Ok(list) => match guard::writers(&list, db).as_slice() {
+            [] => report.ok("R-WRITER", "no daemon is connected to this database"),
+            [one] if one.name == guard::client_name(&patient.instance) => {
+                report.add("R-WRITER", Severity::Info, "a daemon of this instance is writing", "");
             }
-        }
+            [one] => {
+                let fix = "of two on one database one is fenced: stop one, or give it another database in url";
+                report.add(
+                    "R-WRITER",
+                    Severity::Warn,
+                    format!("a daemon of another name writes here: {}", one.name),
+                    fix,
+                );
+            }
+            many => {
+                let fix = "stop all but one, or give each its own database in url";
+                report.add(
+                    "R-WRITER",
+                    Severity::Warn,
+                    format!("{} connections write on this database", many.len()),
+                    fix,
+                );
+            }
+        },
         Err(error) => report.add("R-WRITER", Severity::Info, format!("unknown: {error}"), "grant +client|list"),
     }
 }

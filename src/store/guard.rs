@@ -5,20 +5,24 @@
 //! compare-and-set script per write would refuse it, at six times the server's work. Instead the *connection* is
 //! guarded. Each connection, in this order and waiting for each answer:
 //!
+//! 0. log in, and `SELECT` the database that it writes, once and for all;
 //! 1. `CLIENT SETNAME trapline-writer-<instance>`;
 //! 2. take the epoch (first connection of a process) or check that no higher one was taken (any later one);
-//! 3. `CLIENT LIST`, and `CLIENT KILL` for every *other* connection of this name; the server frees them, with the
-//!    commands that they had not executed yet, before it answers;
+//! 3. `CLIENT LIST`, and `CLIENT KILL` for every *other* connection on this database whose name begins with
+//!    `trapline-writer-`, whatever the instance is called; the server frees them, with the commands that they had not
+//!    executed yet, before it answers;
 //! 4. only then write.
 //!
-//! **Proof.** Let A and B be two connections of one instance and let B be past step 3. If A's step 1 came before B's
-//! step 3, A was killed there: nothing of A is executed after B's first write. If A's step 1 came after B's step 3,
-//! then A's step 2 came after B's step 2. If A belongs to an older process than B it sees B's epoch, or a higher one,
-//! and ends before it writes. If it belongs to a newer process, or to the same one later on, its values are the newer
-//! ones, and its own step 3 kills B. A process uses one connection at a time and never goes back to an older one; on
-//! one connection Redis executes in the order of sending. So no older write is executed after a newer one. Within a
-//! process the shelf refuses older values; from process to process the times read back after step 3 do, when nobody
-//! else can write any more.
+//! **Proof.** The keys and the epoch belong to the database, so whoever writes there is meant, under any name. Let A and
+//! B be two writers' connections on one database and let B be past step 3. A stands in its database (step 0) before it
+//! has its name (step 1), so whoever lists A as a writer lists it with the database that it writes.
+//! If A's step 1 came before B's step 3, A was killed there: nothing of A is executed after B's first write. If A's
+//! step 1 came after B's step 3, then A's step 2 came after B's step 2. If A belongs to an older process than B it sees
+//! B's epoch, or a higher one, and ends before it writes. If it belongs to a newer process, or to the same one later on,
+//! its values are the newer ones, and its own step 3 kills B. A process uses one connection at a time and never goes
+//! back to an older one; on one connection Redis executes in the order of sending. So no older write is executed after a
+//! newer one. Within a process the shelf refuses older values; from process to process the times read back after step 3
+//! do, when nobody else can write any more. Daemons on two databases share no key and leave each other alone.
 //!
 //! With Sentinel: what a former primary still executes after a failover, it throws away when it is made a replica; the
 //! new one has seen none of it. Ours is asked for again every second, so that a primary that lost its office without
@@ -50,7 +54,7 @@ if e > tonumber(ARGV[1]) then return string.format('%.0f', e) end
 redis.call('SET', KEYS[1], ARGV[1])
 return ARGV[1]";
 
-/// What a second daemon of the same instance does when it starts.
+/// What a second daemon on the same database does when it starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TakeOver {
     /// Takes the keys; the other one is fenced and ends.
@@ -65,10 +69,10 @@ pub enum TakeOver {
 pub enum GuardError {
     #[error(transparent)]
     Link(#[from] LinkError),
-    #[error("epoch {newest} was taken by a newer daemon of this instance, ours is {ours}")]
+    #[error("epoch {newest} was taken by a newer daemon on this database, ours is {ours}")]
     Fenced { ours: u64, newest: u64 },
-    #[error("another daemon of this instance is writing; waiting for it to end")]
-    Occupied,
+    #[error("another daemon writes on this database ({by}); waiting for it to end")]
+    Occupied { by: String },
     #[error(
         "redis does not allow {0}: without it an old write could land after a newer one; grant the user \
          +client|setname +client|id +client|list +client|kill (ACL SETUSER), and +get +set +eval on trapline:*"
@@ -84,7 +88,7 @@ impl GuardError {
         match self {
             Self::Link(error) => error.label(),
             Self::Unguarded(_) => "noperm",
-            Self::Fenced { .. } | Self::Occupied | Self::Odd(_) => "other",
+            Self::Fenced { .. } | Self::Occupied { .. } | Self::Odd(_) => "other",
         }
     }
 
@@ -92,7 +96,7 @@ impl GuardError {
         match self {
             Self::Link(error) => error.class(),
             Self::Fenced { .. } | Self::Unguarded(_) => Class::Config,
-            Self::Occupied => Class::Wait,
+            Self::Occupied { .. } => Class::Wait,
             Self::Odd(_) => Class::Bug,
         }
     }
@@ -115,13 +119,22 @@ pub fn client_name(instance: &str) -> String {
     format!("{WRITER_PREFIX}{safe}")
 }
 
-/// Ids of the other connections of this name.
-fn others(list: &str, name: &str, own: i64) -> Vec<i64> {
+/// A writer's connection, as `CLIENT LIST` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writer<'a> {
+    pub id: i64,
+    pub name: &'a str,
+}
+
+/// The writers' connections on database `db`. One whose database is not told may be on ours, so it counts.
+pub fn writers(list: &str, db: i64) -> Vec<Writer<'_>> {
     list.lines()
         .filter_map(|line| {
             let value = |field: &str| line.split(' ').find_map(|word| word.strip_prefix(field));
-            let id: i64 = value("id=")?.parse().ok()?;
-            (value("name=") == Some(name) && id != own).then_some(id)
+            let name = value("name=").filter(|name| name.starts_with(WRITER_PREFIX))?;
+            let is_ours = value("db=").and_then(|at| at.parse::<i64>().ok()).is_none_or(|at| at == db);
+            let id = value("id=")?.parse().ok()?;
+            is_ours.then_some(Writer { id, name })
         })
         .collect()
 }
@@ -138,8 +151,11 @@ pub async fn take_over(
     allowed("CLIENT SETNAME", link.call(&["CLIENT", "SETNAME", &name]).await)?;
     let own = reply::number(&allowed("CLIENT ID", link.call(&["CLIENT", "ID"]).await)?)
         .ok_or(GuardError::Odd("CLIENT ID"))?;
-    if held.is_none() && policy == TakeOver::Wait && !list(link, &name, own).await?.is_empty() {
-        return Err(GuardError::Occupied);
+    if held.is_none()
+        && policy == TakeOver::Wait
+        && let Some(other) = writers(&list(link).await?, link.db()).iter().find(|writer| writer.id != own)
+    {
+        return Err(GuardError::Occupied { by: other.name.to_owned() });
     }
     let epoch = match held {
         Some(ours) => keep_epoch(link, ours).await?,
@@ -148,9 +164,10 @@ pub async fn take_over(
             number(&allowed("EVAL", link.call(&["EVAL", TAKE, "1", EPOCH, &floor]).await)?)?
         }
     };
-    for id in list(link, &name, own).await? {
+    let list = list(link).await?;
+    for writer in writers(&list, link.db()).iter().filter(|writer| writer.id != own) {
         // A connection that is gone already answers 0.
-        allowed("CLIENT KILL", link.call(&["CLIENT", "KILL", "ID", &id.to_string()]).await)?;
+        allowed("CLIENT KILL", link.call(&["CLIENT", "KILL", "ID", &writer.id.to_string()]).await)?;
     }
     Ok(epoch)
 }
@@ -179,21 +196,20 @@ fn number(value: &Value) -> Result<u64, GuardError> {
     reply::number(value).and_then(|n| u64::try_from(n).ok()).ok_or(GuardError::Odd("GET trapline:epoch"))
 }
 
-async fn list(link: &mut Link, name: &str, own: i64) -> Result<Vec<i64>, GuardError> {
-    let answer = allowed("CLIENT LIST", link.call(&["CLIENT", "LIST", "TYPE", "normal"]).await)?;
-    let text = match &answer {
-        Value::VerbatimString { text, .. } => text.as_str(),
-        other => reply::text(other).ok_or(GuardError::Odd("CLIENT LIST"))?,
-    };
-    Ok(others(text, name, own))
+async fn list(link: &mut Link) -> Result<String, GuardError> {
+    match allowed("CLIENT LIST", link.call(&["CLIENT", "LIST", "TYPE", "normal"]).await)? {
+        Value::VerbatimString { text, .. } => Ok(text),
+        other => reply::text(&other).map(str::to_owned).ok_or(GuardError::Odd("CLIENT LIST")),
+    }
 }
 
-/// Drill: ends the connections of this instance's writer from another one. The server and its other clients are not
-/// touched. Returns how many were ended.
+/// Drill: ends the connections of this instance's writer from another one. The server and its other clients, writers of
+/// other names or on other databases among them, are not touched. Returns how many were ended.
 pub async fn kill_writer(link: &mut Link, instance: &str) -> Result<usize, GuardError> {
+    let (name, list) = (client_name(instance), list(link).await?);
     let mut ended = 0;
-    for id in list(link, &client_name(instance), -1).await? {
-        let answer = allowed("CLIENT KILL", link.call(&["CLIENT", "KILL", "ID", &id.to_string()]).await)?;
+    for writer in writers(&list, link.db()).iter().filter(|writer| writer.name == name) {
+        let answer = allowed("CLIENT KILL", link.call(&["CLIENT", "KILL", "ID", &writer.id.to_string()]).await)?;
         ended += usize::from(reply::number(&answer) == Some(1));
     }
     Ok(ended)
@@ -277,12 +293,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_other_connections_of_the_name_are_killed() {
-        let name = client_name("main");
-        let list = format!(
-            "id=3 addr=127.0.0.1:5 laddr=x name={name} age=1\nid=4 addr=a name={name} age=1\nid=5 addr=b name={name}-two age=1\nid=6 addr=c name= age=2\ngarbage\n"
-        );
-        assert_eq!(others(&list, &name, 4), [3]);
+    fn writers_are_told_by_name_and_database() {
+        let list = "id=3 addr=127.0.0.1:5 laddr=x name=trapline-writer-main age=1 db=0 sub=0\n\
+                    id=4 addr=a name=trapline-writer-main age=1 db=1\n\
+                    id=5 addr=b name=trapline-writer-two age=1 db=0\n\
+                    id=6 addr=c name= age=2 db=0\n\
+                    id=7 addr=d name=not-trapline-writer-main age=2 db=0\n\
+                    id=8 addr=e name=trapline-writer-silent age=2\n\
+                    id=9 addr=f name=trapline-writer-ten age=2 db=10\n\
+                    garbage\n";
+        let found = |db| writers(list, db).iter().map(|writer| (writer.id, writer.name)).collect::<Vec<_>>();
+        let silent = (8, "trapline-writer-silent");
+        assert_eq!(found(0), [(3, "trapline-writer-main"), (5, "trapline-writer-two"), silent]);
+        assert_eq!(found(1), [(4, "trapline-writer-main"), silent], "10 is not 1");
+        assert_eq!(found(2), [silent], "who does not tell its database counts");
         assert_eq!(client_name("my desk\n"), "trapline-writer-my_desk_");
     }
 }

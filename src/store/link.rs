@@ -230,6 +230,7 @@ pub struct Link {
     limit: Duration,
     /// Host and port, where it has them.
     pub(super) peer: Option<(String, u16)>,
+    db: i64,
 }
 
 const READ_CHUNK: usize = 16 * 1024;
@@ -263,6 +264,7 @@ impl Link {
                 Err(LinkError::Refused { class: Class::Bug, .. }) => return Err(LinkError::Database(target.db)),
                 other => other?,
             };
+            link.db = target.db;
         }
         if target.sentinels.is_some() {
             link.must_be_primary().await?;
@@ -284,7 +286,13 @@ impl Link {
             scratch: vec![0; READ_CHUNK].into(),
             limit,
             peer: None,
+            db: 0,
         }
+    }
+
+    /// Number of the database that was selected.
+    pub fn db(&self) -> i64 {
+        self.db
     }
 
     /// Said at once and in words, instead of by a key that happens to live elsewhere.

@@ -314,9 +314,17 @@ fn users_rights_clients_and_writers() {
             Err(seen.1.to_string())
         }
     });
+    expect(&doctor(&["--redis", &format!("{url}/1")], &[]), "R-WRITER", "ok", "no daemon");
     writers.push(link(&url));
     writers.iter_mut().for_each(name);
     expect(&doctor(&["--redis", &url], &[]), "R-WRITER", "warn", "2 connections");
+    drop(writers.remove(0));
+    redis::cmd("CLIENT").arg("SETNAME").arg("trapline-writer-two").query::<()>(&mut writers[0]).expect("named");
+    wait_for("the first has gone", || {
+        let seen = doctor(&["--redis", &url], &[]);
+        let told = of(&seen.1, "R-WRITER").iter().any(|f| f["what"].to_string().contains("trapline-writer-two"));
+        if told { Ok(()) } else { Err(seen.1.to_string()) }
+    });
 }
 
 #[test]

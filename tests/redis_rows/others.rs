@@ -83,8 +83,13 @@ fn r18_a_lost_script_cache_is_not_noticed_by_anybody() {
 }
 
 fn second(scene: &Scene, line: &str) -> Daemon {
-    let options = options(&[("redis", line)]);
-    Daemon::start(scene.exchange.venue.addr().port(), &scene.server.url(), &options)
+    beside(scene, "", &[("redis", line)])
+}
+
+/// Another daemon on the same Redis; `place` says which database.
+fn beside(scene: &Scene, place: &str, lines: &[(&'static str, &str)]) -> Daemon {
+    let url = format!("{}{place}", scene.server.url());
+    Daemon::start(scene.exchange.venue.addr().port(), &url, &options(lines))
 }
 
 #[test]
@@ -134,6 +139,45 @@ fn r19_of_two_daemons_one_writes() {
     f.recovery_ms.push(ms(freed));
     f.escalated = 1;
     scene.check(f);
+}
+
+#[test]
+fn two_databases_have_two_writers_and_one_has_one_whatever_they_are_called() {
+    if skip() {
+        return;
+    }
+    let mut scene = Scene::ready();
+    let connects = scene.count("connects_total");
+    let mut f = figures("R19-names", "A second daemon of another name: on another database, then on the same one", 2);
+    let far = beside(&scene, "?db=1", &[("redis", "instance = \"far\"")]);
+    far.wait_ready();
+    let far_seq = || {
+        let mut eyes = scene.server.eyes();
+        let _: () = redis::cmd("SELECT").arg(1).query(&mut eyes).expect("a database");
+        eyes.hget::<_, _, Option<i64>>(BTC, "seq").expect("a field").unwrap_or(-1)
+    };
+    let before = far_seq();
+    wait_for("the far one goes on", || if far_seq() > before { Ok(()) } else { Err(far.log()) });
+    scene.goes_on(BTC);
+    assert_eq!(scene.count("connects_total"), connects, "nobody ended the first one's connection");
+
+    let taken = Instant::now();
+    let near = beside(&scene, "", &[("redis", "instance = \"near\"")]);
+    let code = wait_for("the first ends", || match scene.daemon.child.try_wait() {
+        Ok(Some(status)) => Ok(status.code()),
+        other => Err(format!("{other:?}")),
+    });
+    f.detection_ms.push(ms(taken));
+    assert_eq!(code, Some(75), "log:\n{}", scene.daemon.log());
+    assert!(scene.daemon.log().contains("fenced by a newer daemon"), "log:\n{}", scene.daemon.log());
+    near.wait_ready();
+    scene.goes_on(BTC);
+    f.recovery_ms.push(ms(taken));
+    let before = far_seq();
+    wait_for("the far one goes on", || if far_seq() > before { Ok(()) } else { Err(far.log()) });
+    assert_eq!(far.statusz()["counts"]["connects_total"].as_u64(), Some(1), "nobody ended the far one's connection");
+    (f.survived, f.escalated) = (2, 1);
+    f.publish();
 }
 
 #[test]

@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 use trapline::domain::position::HoldSide;
 use trapline::store::board::LinkState;
 use trapline::store::encode::StaleMark;
-use trapline::store::engine::End;
-use trapline::store::guard::TakeOver;
 
 const KEY: &str = "trapline:BTCUSDT:market_state";
 
@@ -138,64 +136,6 @@ fn an_emptied_redis_is_noticed_and_filled() {
     wait_for("every field is back", || {
         server.field(KEY, "symbol").is_some() && server.field(KEY, "seq").as_deref() == Some("2")
     });
-}
-
-#[test]
-fn of_two_daemons_the_newer_writes_and_the_older_is_fenced() {
-    if skip() {
-        return;
-    }
-    let server = Server::start(&[]);
-    let mut old = Setup::at(&server.socket()).start();
-    old.price(1);
-    old.wait_written(1);
-    let new = Setup::at(&server.socket()).start();
-    new.price(5);
-    new.wait_written(5);
-    assert_eq!(old.ended(), Some(End::Fenced));
-    assert_eq!(old.board.link(), LinkState::Fenced);
-    assert!(new.board.epoch() > old.board.epoch());
-    old.price(9);
-    new.price(6);
-    new.wait_written(6);
-    assert_eq!(server.field(KEY, "seq").as_deref(), Some("6"));
-
-    // The polite one waits its turn.
-    let mut setup = Setup::at(&server.socket());
-    setup.settings.take_over = TakeOver::Wait;
-    let waiting = setup.start();
-    waiting.price(7);
-    wait_for("it waits", || waiting.board.link() == LinkState::Refused);
-    assert_eq!(new.board.link(), LinkState::Up);
-    new.crash();
-    waiting.wait_written(7);
-}
-
-#[test]
-fn a_write_held_in_a_dead_connection_never_lands_after_a_newer_one() {
-    if skip() {
-        return;
-    }
-    let server = Server::start(&[]);
-    let proxy = HalfOpen::start(server.folder(), server.socket());
-    let daemon = Setup::at(&proxy.path).start();
-    daemon.price(1);
-    daemon.wait_written(1);
-    proxy.freeze();
-    let frozen = Instant::now();
-    daemon.price(2);
-    wait_for("given up", || daemon.board.link() != LinkState::Up);
-    println!("half-open connection found after {} ms", frozen.elapsed().as_millis());
-    daemon.price(3);
-    daemon.wait_written(3);
-    assert_eq!(proxy.accepted(), 2);
-    assert!(daemon.count("unknown_outcome_total") >= 1);
-    // Now the old connection lets go of the write it held.
-    proxy.release();
-    for _ in 0..50 {
-        assert_eq!(server.field(KEY, "seq").as_deref(), Some("3"));
-        std::thread::sleep(Duration::from_millis(4));
-    }
 }
 
 #[test]

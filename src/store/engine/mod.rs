@@ -22,7 +22,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
     pub target: Target,
-    /// Daemons with the same instance name write the same keys; only one of them at a time.
+    /// Tells daemons apart for people. On one database only one of them writes at a time, whatever they are called.
     pub instance: String,
     pub take_over: TakeOver,
     pub connect_limit: Duration,
@@ -66,7 +66,7 @@ impl EngineSettings {
 /// Why an engine ended for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// A newer daemon of this instance has taken over: the process must end with exit code 75.
+    /// A newer daemon on this database has taken over: the process must end with exit code 75.
     Fenced,
     /// A newer engine of this process uses the desk.
     Superseded,
