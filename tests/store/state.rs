@@ -1,6 +1,7 @@
 //! State: the newest value wins, never goes back, and comes back.
 
 use crate::bench::*;
+use crate::relay::{Place, Relay};
 use std::time::{Duration, Instant};
 use trapline::domain::position::HoldSide;
 use trapline::store::board::LinkState;
@@ -177,21 +178,22 @@ fn a_write_held_in_a_dead_connection_never_lands_after_a_newer_one() {
         return;
     }
     let server = Server::start(&[]);
-    let proxy = HalfOpen::start(server.folder(), server.socket());
-    let daemon = Setup::at(&proxy.path).start();
+    let path = server.folder().join("relay.sock");
+    let relay = Relay::start_at(&path, Place::Socket(server.socket()));
+    let daemon = Setup::at(&path).start();
     daemon.price(1);
     daemon.wait_written(1);
-    proxy.freeze();
+    relay.hold();
     let frozen = Instant::now();
     daemon.price(2);
     wait_for("given up", || daemon.board.link() != LinkState::Up);
     println!("half-open connection found after {} ms", frozen.elapsed().as_millis());
     daemon.price(3);
     daemon.wait_written(3);
-    assert_eq!(proxy.accepted(), 2);
+    assert_eq!(relay.connections(), 2);
     assert!(daemon.count("unknown_outcome_total") >= 1);
     // Now the old connection lets go of the write it held.
-    proxy.release();
+    relay.release();
     for _ in 0..50 {
         assert_eq!(server.field(KEY, "seq").as_deref(), Some("3"));
         std::thread::sleep(Duration::from_millis(4));
