@@ -30,8 +30,6 @@ mod storm;
 mod truth;
 #[path = "random_day/verdict.rs"]
 mod verdict;
-#[path = "random_day/wire.rs"]
-mod wire;
 
 use std::process::ExitCode;
 

@@ -18,7 +18,5 @@ mod others;
 mod outages;
 #[path = "redis_rows/refusals.rs"]
 mod refusals;
-#[path = "redis_rows/relay.rs"]
-mod relay;
 #[path = "redis_rows/scene.rs"]
 mod scene;

@@ -4,6 +4,8 @@
 
 #[path = "support/figures.rs"]
 mod figures;
+#[path = "support/relay.rs"]
+mod relay;
 #[path = "support/server.rs"]
 mod server;
 

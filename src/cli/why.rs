@@ -2,8 +2,9 @@
 
 use super::ctl::{StateArgs, clock};
 use crate::error::{Exit, Stop};
-use crate::supervise::answers::why;
+use crate::supervise::answers::{Story, why};
 use crate::supervise::journal::read_journal;
+use crate::upkeep::legacy::owned;
 use clap::Args;
 use std::io::Write;
 
@@ -29,8 +30,18 @@ pub(super) fn run(args: &WhyArgs) -> Result<Exit, Stop> {
     let from_ms = since.map_or(i64::MIN, |since| super::ctl::now_ms().saturating_sub(since));
     let journal = read_journal(&state, from_ms)
         .map_err(|e| Stop::unavailable(format!("{}: the journal cannot be read: {e}", state.display())))?;
-    let story = why(&journal.entries, &args.about);
-    if story.about.is_empty() && !args.json {
+    let mut story = why(&journal.entries, &args.about);
+    if story.about.is_empty() && owned(args.about.as_bytes()).is_some() {
+        // A key of ours to which nothing happened: that is an answer.
+        story = Story { about: "key", ..Story::default() };
+        let first = journal.entries.first().map_or_else(super::ctl::now_ms, |entry| entry.at_ms);
+        story.lines.push((first, "the journal begins; since then this key was never stale nor missing".to_owned()));
+    }
+    if story.about.is_empty() {
+        if args.json {
+            let text = serde_json::to_string(&story).unwrap_or_default();
+            super::ctl::printed(writeln!(std::io::stdout(), "{text}"))?;
+        }
         let known = if story.known.is_empty() { "the journal is empty".to_owned() } else { story.known.join(", ") };
         return Err(Stop::unavailable(format!("nothing is known about {:?}; known: {known}", args.about)));
     }

@@ -38,7 +38,7 @@ pub(super) async fn examine(target: &Target, patient: &Patient, report: &mut Rep
         && code == "BUSY"
     {
         let fix = "end it: redis-cli SCRIPT KILL (or SHUTDOWN NOSAVE if it has written)";
-        return report.add("R-BUSY", Severity::Block, "a script runs and does not end", fix);
+        return report.add("R-BUSY", Severity::Block, "a script runs and does not end (BUSY)", fix);
     }
     report.ok("R-BUSY", "no script in the way");
     kind(&info, report);

@@ -75,8 +75,8 @@ impl Chaos {
             What::Exchange(name, order) => {
                 scene.exchange.control(&format!("fault?name={}&ms={}{order}", name.label(), trouble.ms));
             }
-            What::ExchangeWire(fault) => scene.exchange_wire.start_fault(*fault),
-            What::RedisWire(fault) => scene.redis_wire.start_fault(*fault),
+            What::ExchangeWire(fault) => fault.start(&scene.exchange_wire),
+            What::RedisWire(fault) => fault.start(&scene.redis_wire),
             What::RedisKill => redis.kill(),
             What::RedisPowerLoss(bytes) => {
                 redis.kill();

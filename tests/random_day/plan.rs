@@ -1,11 +1,37 @@
 //! What goes wrong, drawn by a seed: the same seed draws the same troubles in the same order.
 
 use crate::scene::{ROOMS, SYMBOLS};
-use crate::wire::WireFault;
+use crate::support::relay::Relay;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use trapline::venue::FaultName;
 use trapline::venue::faults::CATALOGUE;
+
+/// What a network does to the connections of a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireFault {
+    Delay(u64),
+    HalfOpen,
+    Reset,
+    Cut,
+    Garbage,
+    Trickle,
+    Closed,
+}
+
+impl WireFault {
+    pub fn start(self, relay: &Relay) {
+        match self {
+            Self::Delay(ms) => relay.delay(ms),
+            Self::HalfOpen => relay.hold(),
+            Self::Reset => relay.reset(),
+            Self::Cut => relay.cut(),
+            Self::Garbage => relay.spoil(),
+            Self::Trickle => relay.trickle(),
+            Self::Closed => relay.close(),
+        }
+    }
+}
 
 /// One trouble and how long it lasts.
 #[derive(Clone, Debug, PartialEq)]

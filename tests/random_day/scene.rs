@@ -1,8 +1,8 @@
 //! The whole scene: an exchange whose account trades by a seed, a redis-server, a proxy in front of each, the daemon.
 
-use crate::support::{BIN, Daemon, Exchange, Options, wait_for};
+use crate::support::relay::{Place, Relay};
+use crate::support::{BIN, Daemon, Exchange, Options};
 use crate::truth::{self, Book};
-use crate::wire::{Behind, Wire};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use trapline::managed_redis::{ManagedRedis, ManagedRedisSettings};
 use trapline::venue::account::script::Script;
@@ -134,8 +134,8 @@ pub fn ask(state: &Path, request: &Value) -> Option<Value> {
 pub struct Scene {
     pub daemon: Daemon,
     pub options: Options,
-    pub exchange_wire: Wire,
-    pub redis_wire: Wire,
+    pub exchange_wire: Relay,
+    pub redis_wire: Relay,
     pub redis: Server,
     pub exchange: Exchange,
     pub truth: Book,
@@ -155,27 +155,17 @@ impl Scene {
             script: ScriptChoice::Given(script(seed, fills)),
             kept: 20_000,
             truth: Some(pipe),
-            limits: Limits {
-                messages_per_second: 1_000,
-                subscribes_per_hour: u32::MAX,
-                connects: u32::MAX,
-                connections: 4_096,
-                connect_span: Duration::from_secs(1),
-                hour: Duration::from_secs(1),
-                requests_per_minute: u32::MAX,
-                rest_rates: false,
-                ..Limits::default()
-            },
+            limits: no_limits(),
             ..Exchange::config()
         };
         let exchange = Exchange::start(venue);
         exchange.control(&format!("position?symbol={}&side=long&size={HELD}", SYMBOLS[0]));
         let redis = Server::start(folder.path());
-        let exchange_wire = Wire::start(Behind::Port(exchange.venue.addr().port()));
-        let redis_wire = Wire::start(Behind::Socket(redis.socket().to_owned()));
+        let exchange_wire = Relay::start(Place::Port(exchange.venue.addr().port()));
+        let redis_wire = Relay::start(Place::Socket(redis.socket().to_owned()));
         let options = options();
         let mut daemon =
-            Daemon::start(exchange_wire.port, &format!("redis://127.0.0.1:{}/0", redis_wire.port), &options);
+            Daemon::start(exchange_wire.port(), &format!("redis://127.0.0.1:{}/0", redis_wire.port()), &options);
         daemon.state.disable_cleanup(true);
         Self { daemon, options, exchange_wire, redis_wire, redis, exchange, truth, folder }
     }
@@ -203,11 +193,34 @@ impl Scene {
         self.daemon.state.disable_cleanup(false);
     }
 
+    /// Longer than the half minute for which REST is left alone after a 429 that names no time: until then positions
+    /// are rightly not confirmed.
     pub fn wait_ready(&self) {
-        wait_for("ready", || match crate::support::http_get(self.daemon.status_port, "/readyz") {
-            (200, _) => Ok(()),
-            (code, body) => Err(format!("{code} {body}")),
-        });
+        const LIMIT: Duration = Duration::from_secs(75);
+        let until = Instant::now() + LIMIT;
+        loop {
+            let (code, body) = crate::support::http_get(self.daemon.status_port, "/readyz");
+            if code == 200 {
+                return;
+            }
+            assert!(Instant::now() < until, "not ready within {LIMIT:?}; last seen: {code} {body}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// An exchange that is broken on purpose, again and again, must not shut its client out for coming back.
+pub fn no_limits() -> Limits {
+    Limits {
+        messages_per_second: 1_000,
+        subscribes_per_hour: u32::MAX,
+        connects: u32::MAX,
+        connections: 4_096,
+        connect_span: Duration::from_secs(1),
+        hour: Duration::from_secs(1),
+        requests_per_minute: u32::MAX,
+        rest_rates: false,
+        ..Limits::default()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Redis is away, still, empty or slow: R1 to R5, R11, R14.
 
-use super::relay::Relay;
 use crate::scene::{ETH, Scene, figures, is_long, more, ms, options};
 use crate::server::{Server, skip};
+use crate::support::relay::{Place, Relay};
 use crate::support::{free_port, http_get, wait_for};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -80,7 +80,7 @@ fn r03_a_half_open_connection_is_left_for_a_new_one() {
     }
     let port = free_port();
     let server = Server::start(&["--port", &port.to_string()]);
-    let proxy = Relay::start(port);
+    let proxy = Relay::start(Place::Port(port));
     let mut scene = Scene::at(server, &format!("redis://127.0.0.1:{}", proxy.port()), &options(&[]));
     scene.wait_whole();
     let mut f = figures("R3", "Connection half-open: a proxy holds it and pumps no more", 3);
@@ -89,7 +89,7 @@ fn r03_a_half_open_connection_is_left_for_a_new_one() {
         scene.trade(5);
         scene.mark();
         let stalled = Instant::now();
-        proxy.stall();
+        proxy.hold();
         wait_for("given up", || match scene.count("half_open_total") {
             n if n >= round => Ok(()),
             n => Err(n.to_string()),
@@ -197,7 +197,7 @@ fn r14_a_slow_redis_is_conflated_and_slows_nobody() {
     }
     let port = free_port();
     let server = Server::start(&["--port", &port.to_string()]);
-    let proxy = Relay::start(port);
+    let proxy = Relay::start(Place::Port(port));
     let mut scene = Scene::at(server, &format!("redis://127.0.0.1:{}", proxy.port()), &options(&[]));
     scene.wait_whole();
     let mut f = figures("R14", "Redis answers 50 to 400 ms late (proxy delay)", 3);

@@ -3,6 +3,7 @@
 
 use crate::bench::*;
 use crate::figures::Figures;
+use crate::relay::{Place, Relay};
 use crate::usual::Usual;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::collections::BTreeMap;
@@ -93,20 +94,25 @@ struct Chaos<P: Party> {
     rng: StdRng,
     seed: u64,
     server: Server,
-    proxy: HalfOpen,
+    relay: Relay,
     party: Option<P>,
     sent: u64,
     events: u64,
     faults: BTreeMap<String, u64>,
 }
 
+/// Where the relay to this Redis listens.
+fn way(server: &Server) -> PathBuf {
+    server.folder().join("relay.sock")
+}
+
 impl<P: Party> Chaos<P> {
     fn run(seed: u64, events: u64) -> (Totals, Server) {
         let server = Server::start(&[]);
-        let proxy = HalfOpen::start(server.folder(), server.socket());
-        let party = Some(P::start(&proxy.path, server.folder(), seed));
+        let relay = Relay::start_at(&way(&server), Place::Socket(server.socket()));
+        let party = Some(P::start(&way(&server), server.folder(), seed));
         let rng = StdRng::seed_from_u64(seed);
-        let mut chaos = Self { rng, seed, server, proxy, party, sent: 0, events, faults: BTreeMap::new() };
+        let mut chaos = Self { rng, seed, server, relay, party, sent: 0, events, faults: BTreeMap::new() };
         let watching = Arc::new(AtomicBool::new(true));
         let watcher = watch(&chaos.server, Arc::clone(&watching));
         // Each fault once, whatever the seed says; then as it falls.
@@ -185,7 +191,7 @@ impl<P: Party> Chaos<P> {
             }
             Fault::Crash => {
                 self.party.take().expect("a party").crash();
-                let party = P::start(&self.proxy.path, self.server.folder(), self.seed);
+                let party = P::start(&way(&self.server), self.server.folder(), self.seed);
                 // What was not kept yet was never promised: the detector finds it again after the restart.
                 (party.remembered() + 1..=self.sent).for_each(|n| party.event(n));
                 self.party = Some(party);
@@ -201,13 +207,13 @@ impl<P: Party> Chaos<P> {
             Fault::HalfOpen => {
                 // What is on its way arrives first, so that something is held.
                 self.pause(10..40);
-                self.proxy.freeze();
+                self.relay.hold();
                 self.offer(1..20);
                 self.pause(1_200..1_700);
                 self.offer(1..20);
                 self.pause(20..200);
                 // The old connection lets go of what it held.
-                self.proxy.release();
+                self.relay.release();
                 self.pause(10..60);
             }
         }

@@ -1,6 +1,7 @@
 //! The guard: of several writers one writes, and what another one held back never lands.
 
 use crate::bench::*;
+use crate::relay::{Place, Relay};
 use std::time::{Duration, Instant};
 use trapline::store::board::LinkState;
 use trapline::store::engine::End;
@@ -61,18 +62,19 @@ fn a_write_held_in_a_dead_connection_never_lands_after_a_newer_one() {
         return;
     }
     let server = Server::start(&[]);
-    let proxy = HalfOpen::start(server.folder(), server.socket());
-    let daemon = Setup::at(&proxy.path).start();
+    let path = server.folder().join("relay.sock");
+    let proxy = Relay::start_at(&path, Place::Socket(server.socket()));
+    let daemon = Setup::at(&path).start();
     daemon.price(1);
     daemon.wait_written(1);
-    proxy.freeze();
+    proxy.hold();
     let frozen = Instant::now();
     daemon.price(2);
     wait_for("given up", || daemon.board.link() != LinkState::Up);
     println!("half-open connection found after {} ms", frozen.elapsed().as_millis());
     daemon.price(3);
     daemon.wait_written(3);
-    assert_eq!(proxy.accepted(), 2);
+    assert_eq!(proxy.connections(), 2);
     assert!(daemon.count("unknown_outcome_total") >= 1);
     // Now the old connection lets go of the write it held.
     proxy.release();
@@ -89,8 +91,9 @@ fn of_two_names_on_one_database_the_older_is_fenced_and_what_it_held_never_lands
         return;
     }
     let server = Server::start(&[]);
-    let proxy = HalfOpen::start(server.folder(), server.socket());
-    let mut setup = Setup::at(&proxy.path);
+    let path = server.folder().join("relay.sock");
+    let proxy = Relay::start_at(&path, Place::Socket(server.socket()));
+    let mut setup = Setup::at(&path);
     setup.settings.instance = "first".to_owned();
     // Long enough that the second one comes before the first gives its held connection up by itself.
     setup.settings.reply_limit = Duration::from_secs(2);
@@ -105,7 +108,7 @@ fn of_two_names_on_one_database_the_older_is_fenced_and_what_it_held_never_lands
     polite.crash();
     assert_eq!(first.board.link(), LinkState::Up);
     // A write of the first is held on its way, while the second takes over.
-    proxy.freeze();
+    proxy.hold();
     let writes = first.count("state_writes_total");
     first.price(2);
     wait_for("on its way", || first.count("state_writes_total") > writes);

@@ -4,6 +4,7 @@
 pub mod figures;
 pub mod frames;
 pub mod proxy;
+pub mod relay;
 
 use std::collections::BTreeMap;
 use std::io::Write;

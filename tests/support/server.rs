@@ -2,12 +2,10 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use redis::Commands;
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use trapline::managed_redis::find_binary;
 
@@ -185,66 +183,4 @@ pub fn watch(server: &Server, watching: Arc<AtomicBool>) -> std::thread::JoinHan
         }
         regressions
     })
-}
-
-/// A proxy that stops pumping the connections of now, and can let go later of what they hold.
-pub struct HalfOpen {
-    pub path: PathBuf,
-    accepted: Arc<AtomicU32>,
-    /// Connections with a number up to this are frozen …
-    frozen_to: Arc<AtomicU32>,
-    /// … unless it is also up to this.
-    released_to: Arc<AtomicU32>,
-}
-
-impl HalfOpen {
-    pub fn start(folder: &Path, server: PathBuf) -> Self {
-        let path = folder.join("proxy.sock");
-        let listener = UnixListener::bind(&path).unwrap();
-        let numbers = || Arc::new(AtomicU32::new(0));
-        let proxy = Self { path, accepted: numbers(), frozen_to: numbers(), released_to: numbers() };
-        let (accepted, frozen, released) =
-            (Arc::clone(&proxy.accepted), Arc::clone(&proxy.frozen_to), Arc::clone(&proxy.released_to));
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let number = accepted.fetch_add(1, SeqCst) + 1;
-                let Ok(upstream) = UnixStream::connect(&server) else { continue };
-                for (from, to) in [(&client, &upstream), (&upstream, &client)] {
-                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let (frozen, released) = (Arc::clone(&frozen), Arc::clone(&released));
-                    std::thread::spawn(move || {
-                        pump(from, to, || number <= frozen.load(SeqCst) && number > released.load(SeqCst));
-                    });
-                }
-            }
-        });
-        proxy
-    }
-
-    pub fn accepted(&self) -> u32 {
-        self.accepted.load(SeqCst)
-    }
-
-    pub fn freeze(&self) {
-        self.frozen_to.store(self.accepted(), SeqCst);
-    }
-
-    pub fn release(&self) {
-        self.released_to.store(self.frozen_to.load(SeqCst), SeqCst);
-    }
-}
-
-fn pump(mut from: UnixStream, mut to: UnixStream, is_frozen: impl Fn() -> bool) {
-    let mut buffer = [0; 64 * 1024];
-    loop {
-        let n = from.read(&mut buffer).unwrap_or(0);
-        while is_frozen() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        if n == 0 || to.write_all(&buffer[..n]).is_err() {
-            let _ = to.shutdown(std::net::Shutdown::Both);
-            let _ = from.shutdown(std::net::Shutdown::Both);
-            return;
-        }
-    }
 }

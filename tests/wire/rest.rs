@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use trapline::clock::Clock;
+use trapline::domain::account::Fill;
 use trapline::domain::report::Report;
 use trapline::domain::symbol::{Product, Symbols};
 use trapline::exchange::bitget::consts::{Endpoints, Generation};
@@ -140,9 +141,55 @@ fn fills_are_read_page_by_page_and_come_oldest_first() {
         })
         .await;
         let rest = client(&base, Clock::system());
-        let (answer, complete) = rest.fills(Generation::Classic, Product::UsdtFutures, 0).await.unwrap();
-        assert_eq!((answer.reports.len(), complete), (250, true), "{:?}", answer.refused.first());
+        let (answer, left) = rest.fills(Generation::Classic, Product::UsdtFutures, 0, None, &|_| false).await.unwrap();
+        assert_eq!((answer.reports.len(), left), (250, None), "{:?}", answer.refused.first());
         assert!(answer.reports.is_sorted_by_key(Report::exchange_time_ms));
+    });
+}
+
+/// An outage with more fills than one reading takes: the next readings go on where the last one ended.
+#[test]
+fn fills_beyond_one_reading_are_read_on_and_known_ones_are_not_read_again() {
+    const ALL: u64 = 2_350;
+    alone(async {
+        let asked = Rc::new(Cell::new(0));
+        let counted = asked.clone();
+        let base = rest_server(move |head| {
+            counted.set(counted.get() + 1);
+            let before = head.split("idLessThan=").nth(1).and_then(|rest| rest.split(['&', ' ']).next());
+            let newest = before.map_or(ALL, |id| id.parse::<u64>().unwrap() - 1);
+            let oldest = newest.saturating_sub(99).max(1);
+            let row = |id: u64| {
+                let time = 1_753_103_840_000_u64 + id;
+                format!(r#"{{"tradeId":"{id}","orderId":"1","symbol":"BTCUSDT","side":"buy","price":"1","baseVolume":"1","tradeSide":"buy_single","cTime":"{time}"}}"#)
+            };
+            let rows: Vec<String> = (oldest..=newest).rev().map(row).collect();
+            (200, ok(&format!(r#"{{"fillList":[{}],"endId":"{oldest}"}}"#, rows.join(","))))
+        })
+        .await;
+        let settings = RestSettings { fill_pages: 1, fill_pause: Duration::ZERO, ..RestSettings::default() };
+        let symbols = Arc::new(Symbols::usdt(["BTCUSDT"]));
+        let credential = Some(Credential::new("key", "s", "pass"));
+        let rest =
+            Rest::new(Endpoints::at(&base), credential, symbols, settings, Clock::system(), Skew::default()).unwrap();
+        let (mut from, mut readings, mut seen) = (None, 0, std::collections::BTreeSet::new());
+        loop {
+            let read = rest.fills(Generation::Classic, Product::UsdtFutures, 0, from, &|_| false).await;
+            let (answer, left) = read.unwrap();
+            readings += 1;
+            for report in answer.reports {
+                let Report::Fill(fill) = report else { panic!("{report:?}") };
+                assert!(seen.insert(fill.trade_id.clone()), "{} twice", fill.trade_id);
+            }
+            match left {
+                Some(_) => from = left,
+                None => break,
+            }
+        }
+        assert_eq!((seen.len() as u64, readings, asked.get()), (ALL, 3, 24));
+        let known = |fill: &Fill| seen.contains(&fill.trade_id);
+        let (answer, left) = rest.fills(Generation::Classic, Product::UsdtFutures, 0, None, &known).await.unwrap();
+        assert_eq!((answer.reports.len(), left, asked.get()), (100, None, 25), "one page tells that nothing is new");
     });
 }
 

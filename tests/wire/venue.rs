@@ -173,8 +173,8 @@ fn rest_agrees_with_the_account() {
             }
             let account = rest.account(generation).await.unwrap();
             assert!(matches!(account.reports.as_slice(), [Report::Account(_)]), "{account:?}");
-            let (fills, complete) = rest.fills(generation, Product::UsdtFutures, 0).await.unwrap();
-            assert!(complete && !fills.reports.is_empty() && fills.refused.is_empty(), "{fills:?}");
+            let (fills, left) = rest.fills(generation, Product::UsdtFutures, 0, None, &|_| false).await.unwrap();
+            assert!(left.is_none() && !fills.reports.is_empty() && fills.refused.is_empty(), "{fills:?}");
             venue.stop().await;
         });
     }

@@ -6,9 +6,10 @@ use super::super::watchdog::WatchdogMsg;
 use super::{Outlets, ReconcilerCounters, ReconcilerSettings, Wanted};
 use crate::alive::{SILENCE, while_waiting};
 use crate::clock::Clock;
+use crate::domain::account::Fill;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::report::{Batch, Origin, Report};
-use crate::domain::symbol::SymbolId;
+use crate::domain::symbol::{Product, SymbolId};
 use crate::error::Remedy;
 use crate::exchange::bitget::consts::Generation;
 use crate::exchange::bitget::dialect::Dialect;
@@ -61,6 +62,16 @@ impl SeenFills {
     }
 }
 
+/// Older fills behind the ones that were read: they are read on in the next rounds, from `cursor` back to `since_ms`.
+struct Unread {
+    product: Product,
+    since_ms: i64,
+    cursor: String,
+}
+
+/// So many outages' fills wait to be read.
+const UNREAD_MAX: usize = 32;
+
 /// The nobody-listens-any-more of this task.
 struct Gone;
 
@@ -75,6 +86,8 @@ pub(super) struct Rounds {
     wanted: Rc<Wanted>,
     fills: SeenFills,
     fills_since_ms: i64,
+    /// Fills that a reading did not reach.
+    unread: VecDeque<Unread>,
     /// Last known state of each configured contract; `None` = not listed.
     contracts: FxHashMap<SymbolId, Option<String>>,
     /// What people were told, `None` before the first outcome: a former incarnation may have told them anything, so the
@@ -109,6 +122,7 @@ impl Rounds {
             wanted,
             fills: SeenFills::default(),
             fills_since_ms: 0,
+            unread: VecDeque::new(),
             contracts: FxHashMap::default(),
             failing: None,
             key_refused: None,
@@ -261,23 +275,56 @@ impl Rounds {
         const OVERLAP_MS: i64 = 60_000;
         let mut newest_ms = self.fills_since_ms;
         for product in products_of(self.rest.symbols()) {
-            let (mut answer, complete) =
-                match self.patiently(self.rest.fills(generation, product, self.fills_since_ms)).await {
-                    Ok(answer) => answer,
-                    Err(error) => return self.failed("fills", &error).await.map(|()| Err(error)),
-                };
-            if !complete {
-                warn!(fills = answer.reports.len(), "more fills than are read at once; the oldest are left out");
-            }
+            let since_ms = self.fills_since_ms;
+            let known = |fill: &Fill| self.fills.ids.contains(&fill.trade_id);
+            let asked = self.rest.fills(generation, product, since_ms, None, &known);
+            let (answer, left) = match self.patiently(asked).await {
+                Ok(answer) => answer,
+                Err(error) => return self.failed("fills", &error).await.map(|()| Err(error)),
+            };
             newest_ms = answer.reports.iter().map(Report::exchange_time_ms).fold(newest_ms, i64::max);
-            answer.reports.retain(|report| match report {
-                Report::Fill(fill) => self.fills.is_new(&fill.trade_id),
-                _ => true,
-            });
-            self.hand_on(answer).await?;
+            self.later(product, since_ms, left);
+            self.hand_on_new(answer).await?;
         }
         self.fills_since_ms = self.fills_since_ms.max(newest_ms - OVERLAP_MS);
-        Ok(Ok(()))
+        // One reading a round: positions are asked for in between.
+        let Some(Unread { product, since_ms, cursor }) = self.unread.pop_front() else { return Ok(Ok(())) };
+        let asked = self.rest.fills(generation, product, since_ms, Some(cursor.clone()), &|_| false);
+        match self.patiently(asked).await {
+            Ok((answer, left)) => {
+                self.later(product, since_ms, left);
+                self.hand_on_new(answer).await.map(Ok)
+            }
+            Err(error) => {
+                if error.remedy() == Remedy::GiveUp {
+                    warn!(%error, ?product, since_ms, "older fills cannot be read on; they are left out");
+                } else {
+                    self.unread.push_front(Unread { product, since_ms, cursor });
+                }
+                self.failed("fills", &error).await.map(|()| Err(error))
+            }
+        }
+    }
+
+    /// Notes where reading has to go on.
+    fn later(&mut self, product: Product, since_ms: i64, left: Option<String>) {
+        let Some(cursor) = left else { return };
+        info!(?product, since_ms, "more fills than are read at once; the older ones follow in the next rounds");
+        if self.unread.len() == UNREAD_MAX {
+            self.counters.shared.1.fetch_add(1, Ordering::Relaxed);
+            warn!(?product, since_ms, "too many outages with unread fills; these are left out");
+            return;
+        }
+        self.unread.push_back(Unread { product, since_ms, cursor });
+    }
+
+    /// Fills that were handed on before are not handed on again.
+    async fn hand_on_new(&mut self, mut answer: Decoded) -> Result<(), Gone> {
+        answer.reports.retain(|report| match report {
+            Report::Fill(fill) => self.fills.is_new(&fill.trade_id),
+            _ => true,
+        });
+        self.hand_on(answer).await
     }
 
     async fn contracts(&mut self, generation: Generation) -> Result<(), RestError> {

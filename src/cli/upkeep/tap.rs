@@ -14,7 +14,7 @@ pub const TEACH: &str = "\
 Prints each change of one key: fields of a hash, fields of a JSON text, items pushed to a list, members of a set, scores
 of a sorted set, entries of a stream. The key is read and compared --rate times a second; if the server announces
 changes (notify-keyspace-events has KA) it is read only after an announcement. Two changes between two readings are one.
-MONITOR would show every command of everybody and cost more than half of the server's speed; this costs a few reads.
+MONITOR would show every command of everybody and cost more than half of the server's speed; a reading here is three short commands, four for a list.
 
   trapline tap current_position --config trapline.toml --for 30s
   trapline tap trapline:BTCUSDT:events --redis redis://127.0.0.1:6379 --json | jq .

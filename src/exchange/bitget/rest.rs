@@ -11,6 +11,8 @@ use super::parse::Decoded;
 use super::rest_parse::{self, Contract, KeyRights, Rows};
 use super::subscribe::products_of;
 use crate::clock::Clock;
+use crate::domain::account::Fill;
+use crate::domain::report::Report;
 use crate::domain::symbol::{Product, Symbols};
 use crate::error::Remedy;
 use secrecy::ExposeSecret;
@@ -30,6 +32,8 @@ pub struct RestSettings {
     pub body_max: usize,
     /// Pages of fills that are read at a stretch, 100 rows each: the exchange allows ten calls of this path a second.
     pub fill_pages: u32,
+    /// Between two stretches.
+    pub fill_pause: Duration,
 }
 
 impl Default for RestSettings {
@@ -40,6 +44,7 @@ impl Default for RestSettings {
             backoff: Duration::from_secs(1),
             body_max: 8 * 1024 * 1024,
             fill_pages: 10,
+            fill_pause: Duration::from_secs(1),
         }
     }
 }
@@ -47,8 +52,6 @@ impl Default for RestSettings {
 const FILLS_PER_PAGE: usize = 100;
 /// Stretches of [`RestSettings::fill_pages`] that one call reads at most: 10 000 fills with the default.
 const FILL_STRETCHES: u32 = 10;
-/// Between two stretches.
-const FILL_PAUSE: Duration = Duration::from_secs(1);
 /// The account belongs to the classic interface.
 const CODE_CLASSIC: i64 = 40084;
 
@@ -175,23 +178,27 @@ impl Rest {
         Ok(all)
     }
 
-    /// Fills of one product since `since_ms`, oldest first. The exchange tells the newest first, page by page; beyond
-    /// [`FILL_STRETCHES`] the oldest are left out, and the flag is false.
+    /// Fills of one product since `since_ms`, oldest first. The exchange tells the newest first, page by page, from
+    /// `from` on. It ends early behind a stretch of fills that are all known. Where [`FILL_STRETCHES`] do not reach
+    /// back to `since_ms`, the place to go on from is the second answer.
     pub async fn fills(
         &self,
         generation: Generation,
         product: Product,
         since_ms: i64,
-    ) -> Result<(Decoded, bool), RestError> {
+        from: Option<String>,
+        is_known: &dyn Fn(&Fill) -> bool,
+    ) -> Result<(Decoded, Option<String>), RestError> {
         let word = rest_product(product);
         let since = since_ms.to_string();
         let limit = FILLS_PER_PAGE.to_string();
         let mut all = Decoded::default();
-        let mut cursor: Option<String> = None;
+        let mut cursor = from;
+        let mut known_in_a_row = 0;
         let pages = self.settings.fill_pages.max(1);
         for n in 0..pages * FILL_STRETCHES {
             if n > 0 && n % pages == 0 {
-                tokio::time::sleep(FILL_PAUSE).await;
+                tokio::time::sleep(self.settings.fill_pause).await;
             }
             let (path, category, page) = match generation {
                 Generation::Classic => ("/api/v2/mix/order/fills", "productType", "idLessThan"),
@@ -204,15 +211,19 @@ impl Rest {
             query.sort_unstable();
             let body = self.get(path, &query, true).await?;
             let (rows, count, next) = self.rows(generation).fills(&body, product)?;
+            let all_known = !rows.reports.is_empty()
+                && rows.reports.iter().all(|r| matches!(r, Report::Fill(fill) if is_known(fill)));
+            known_in_a_row = if all_known { known_in_a_row + 1 } else { 0 };
             append(&mut all, rows);
-            if count < FILLS_PER_PAGE || next.is_none() || next == cursor {
-                all.reports.sort_by_key(crate::domain::report::Report::exchange_time_ms);
-                return Ok((all, true));
+            let is_end = count < FILLS_PER_PAGE || next.is_none() || next == cursor;
+            if is_end || known_in_a_row >= pages {
+                all.reports.sort_by_key(Report::exchange_time_ms);
+                return Ok((all, None));
             }
             cursor = next;
         }
-        all.reports.sort_by_key(crate::domain::report::Report::exchange_time_ms);
-        Ok((all, false))
+        all.reports.sort_by_key(Report::exchange_time_ms);
+        Ok((all, cursor))
     }
 
     /// The configured contracts of one product as the exchange lists them; what is missing there is not in the answer.

@@ -130,10 +130,9 @@ impl Journal {
         let (told, lines) = (Arc::clone(&counts), Arc::clone(&kept));
         let writer = writer::Writer::new(clock.clone(), state_dir, file_bytes, boot.clone(), told, lines);
         let lanes = Lanes { crash: crash_rx, life: life_rx, quarantine: quarantine_rx };
-        let spawned = std::thread::Builder::new().name("trapline-journal".to_owned()).spawn(move || {
-            panic_hook::load_symbols();
-            writer.run(&lanes);
-        });
+        let spawned = std::thread::Builder::new().name("trapline-journal".to_owned()).spawn(move || writer.run(&lanes));
+        // On a thread of its own: what happens in the first moments is written down in them.
+        let _ = std::thread::Builder::new().name("trapline-symbols".to_owned()).spawn(panic_hook::load_symbols);
         if spawned.is_err() {
             counts.degraded.store(true, Ordering::Relaxed);
         }
