@@ -17,6 +17,8 @@ mod chaos;
 mod cost;
 #[path = "store/events.rs"]
 mod events;
+#[path = "store/foreign.rs"]
+mod foreign;
 #[path = "store/guard.rs"]
 mod guard;
 #[path = "store/refusals.rs"]

@@ -176,7 +176,7 @@ impl Session<'_> {
             let place = usize::try_from(place).unwrap_or(0).min(MIRRORS.len() - 1);
             let key = MIRRORS[place];
             self.engine.desk.board().failed("wrong_type");
-            if !(self.engine.settings.migrate && self.migrate(Some(key.to_owned()), now, now_ms)) {
+            if !(self.engine.settings.migrate && self.migrate(key, now, now_ms)) {
                 tracing::error!(key, kind, remedy = Class::Data.remedy(), "key quarantined, the others go on");
                 self.note_quarantine(key, Class::Data);
                 shelf.mirrors_foreign[place] = true;

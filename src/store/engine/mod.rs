@@ -184,13 +184,7 @@ impl Engine {
 
     fn disconnected(&mut self, class: Class, why: &str) {
         let now_ms = self.desk.clock.now_ms();
-        {
-            let mut shelf = self.desk.shelf();
-            shelf.connected = false;
-            shelf.outstanding = 0;
-            // The newest values stay in their places and are written again after the reconnect.
-            shelf.out.clear();
-        }
+        self.desk.shelf().disconnected();
         let refused = class.is_slow() || matches!(class, Class::Wait | Class::Resource);
         let state = if refused { LinkState::Refused } else { LinkState::Down };
         self.desk.board().set_link(state, now_ms);

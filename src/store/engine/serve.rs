@@ -264,11 +264,7 @@ impl<'a> Session<'a> {
             shelf.fill(now, desk.clock.now_ms());
             Counts::add(&desk.board().counts.state_flushes_total, 1);
             Counts::add(&desk.board().counts.state_writes_total, shelf.out.len() as u64);
-            if self.sending.is_empty() {
-                shelf.out.trade(&mut self.sending);
-            } else {
-                self.sending.take_from(&mut shelf.out);
-            }
+            shelf.hand_over(&mut self.sending);
             self.mirror_print = shelf.mirror_print();
         }
         if std::mem::take(&mut self.count_keys) && self.hold_until.is_none() {

@@ -148,7 +148,7 @@ impl Session<'_> {
                     self.mirrors_known(shelf);
                 }
             }
-            Class::Data if self.engine.settings.migrate && self.migrate(shelf.key_of(tag), now, now_ms) => {
+            Class::Data if self.engine.settings.migrate && self.migrate_state(shelf, tag, now, now_ms) => {
                 shelf.refused(tag);
             }
             Class::Config if tag == Tag::Events && self.publishing.blocked.len() < BLOCKED_MAX => {
@@ -181,20 +181,37 @@ impl Session<'_> {
     }
 
     /// Puts a key of a foreign type aside. False: it was put aside a moment ago, somebody keeps writing it.
-    pub(super) fn migrate(&mut self, key: Option<String>, now: Instant, now_ms: i64) -> bool {
-        let Some(key) = key else { return false };
-        if self.migrated.get(&key).is_some_and(|at| now.duration_since(*at) < IN_FLIGHT) {
+    pub(super) fn migrate(&mut self, key: &str, now: Instant, now_ms: i64) -> bool {
+        self.migrate_by(key, now, now_ms, |session, key, aside| {
+            session.extra.words(Tag::Control, &["RENAME", &key, &aside]);
+            session.extra.words(Tag::Control, &["PERSIST", &aside]);
+        })
+    }
+
+    /// The same for state, of which parts may be encoded already.
+    fn migrate_state(&mut self, shelf: &mut Shelf, tag: Tag, now: Instant, now_ms: i64) -> bool {
+        let Some(key) = shelf.key_of(tag) else { return false };
+        self.migrate_by(&key, now, now_ms, |_, key, aside| shelf.put_aside(key, aside))
+    }
+
+    fn migrate_by(
+        &mut self,
+        key: &str,
+        now: Instant,
+        now_ms: i64,
+        rename: impl FnOnce(&mut Self, String, String),
+    ) -> bool {
+        if self.migrated.get(key).is_some_and(|at| now.duration_since(*at) < IN_FLIGHT) {
             // Refusals of commands that were on their way when the key was put aside.
             return true;
         }
-        if !self.may_migrate(&key, now) {
+        if !self.may_migrate(key, now) {
             return false;
         }
         let aside = format!("legacy:{key}:{now_ms}");
-        self.extra.words(Tag::Control, &["RENAME", &key, &aside]);
-        self.extra.words(Tag::Control, &["PERSIST", &aside]);
         tracing::warn!(%key, %aside, "foreign writer: key of another type put aside");
-        self.note_foreign(&key, &format!("{key} held another type: put aside as {aside}"));
+        self.note_foreign(key, &format!("{key} held another type: put aside as {aside}"));
+        rename(self, key.to_owned(), aside);
         Counts::add(&self.engine.desk.board().counts.migrated_keys_total, 1);
         true
     }
@@ -233,7 +250,7 @@ impl Session<'_> {
                 self.publishing.off = 0;
             }
             Some(Answer::WrongType { key, have }) => {
-                if self.engine.settings.migrate && self.migrate(Some(key.clone()), now, now_ms) {
+                if self.engine.settings.migrate && self.migrate(&key, now, now_ms) {
                     return Ok(());
                 }
                 tracing::error!(%key, %have, remedy = Class::Data.remedy(), "key quarantined, events go on without it");

@@ -86,6 +86,8 @@ pub struct Shelf {
     others_dirty: bool,
     /// Ready to be sent.
     pub(in crate::store) out: Commands,
+    /// Keys of a foreign type and their new names: the RENAME stands in `out`.
+    asides: Vec<[String; 2]>,
     /// Sent, not yet answered.
     pub(in crate::store) outstanding: usize,
     leftovers: Leftovers,
@@ -99,6 +101,11 @@ pub struct Shelf {
     latencies_at: Option<Instant>,
     /// What the channel `btc_price` carried last, and when.
     channel: Option<(u64, Instant)>,
+}
+
+fn encode_aside(out: &mut Commands, key: &str, aside: &str) {
+    out.words(Tag::Control, &["RENAME", key, aside]);
+    out.words(Tag::Control, &["PERSIST", aside]);
 }
 
 impl Shelf {
@@ -126,6 +133,7 @@ impl Shelf {
             own_health: Vec::new(),
             others_dirty: false,
             out: Commands::new(),
+            asides: Vec::new(),
             outstanding: 0,
             leftovers: Leftovers::default(),
             prints: FxHashMap::default(),
@@ -344,6 +352,9 @@ impl Shelf {
     /// Everything known is to be written again: after a reconnect, and when somebody emptied Redis.
     pub(in crate::store) fn republish(&mut self) {
         self.out.clear();
+        for [key, aside] in &self.asides {
+            encode_aside(&mut self.out, key, aside);
+        }
         self.prints.clear();
         self.samples.clear();
         for i in 0..self.market.len() {
@@ -377,6 +388,31 @@ impl Shelf {
         self.primary_dirty = true;
         self.others_dirty = true;
         Counts::add(&self.board.counts.republished_total, count);
+    }
+
+    /// Puts a key of a foreign type aside, in the order of what is encoded: fields that waited already are refused before
+    /// the RENAME, and what is encoded after it is whole. In front of them, they would leave a part of the hash there.
+    pub(in crate::store) fn put_aside(&mut self, key: String, aside: String) {
+        encode_aside(&mut self.out, &key, &aside);
+        self.asides.push([key, aside]);
+    }
+
+    /// Moves what is encoded to the end of `sending`.
+    pub(in crate::store) fn hand_over(&mut self, sending: &mut Commands) {
+        if sending.is_empty() {
+            self.out.trade(sending);
+        } else {
+            sending.take_from(&mut self.out);
+        }
+        self.asides.clear();
+    }
+
+    /// The connection is gone: the newest values stay in their places and are written again after the reconnect.
+    pub(in crate::store) fn disconnected(&mut self) {
+        self.connected = false;
+        self.outstanding = 0;
+        self.out.clear();
+        self.asides.clear();
     }
 
     pub(in crate::store) fn conflates(&self) -> bool {
