@@ -2,15 +2,20 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Least pause of the daemon between two tries at something that a person has to mend.
+const SLOW_RETRY: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Orders {
     /// Connections with a number up to this stay open, and nothing passes any more.
     stalled_to: AtomicU64,
     connections: AtomicU64,
+    /// When each of them came.
+    accepted: Mutex<Vec<Instant>>,
     delay_ms: AtomicU64,
     over: AtomicBool,
 }
@@ -32,6 +37,7 @@ impl Relay {
                     return;
                 }
                 let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
+                shared.accepted.lock().expect("not poisoned").push(Instant::now());
                 let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)) else { continue };
                 for (from, to) in [(&client, &server), (&server, &client)] {
                     let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { continue };
@@ -49,6 +55,19 @@ impl Relay {
 
     fn connections(&self) -> u64 {
         self.orders.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits for the next connection. It comes no sooner after the last one, which was refused, than a slow retry may: a
+    /// wrong password that is tried again and again looks like an attack. Half of the pause is left to a busy machine.
+    pub fn is_tried_slowly(&self, what: &str) {
+        let accepted = || self.orders.accepted.lock().expect("not poisoned").clone();
+        let refused = accepted().len();
+        assert!(refused > 0, "{what}: not tried at all");
+        let gap = crate::support::wait_for(&format!("{what}: the next try"), || match accepted().get(refused) {
+            Some(next) => Ok(next.duration_since(accepted()[refused - 1])),
+            None => Err(format!("{refused} tries")),
+        });
+        assert!(gap >= SLOW_RETRY / 2, "{what}: tried again after {gap:?}, {} times by now", accepted().len());
     }
 
     /// Half-open: the connections of now stay, nothing comes through. New ones are well.
