@@ -333,6 +333,7 @@ impl Rounds {
             RestError::Transport { .. }
             | RestError::Status { .. }
             | RestError::Code { .. }
+            | RestError::Slow { .. }
             | RestError::NoCredential => {
                 return Ok(());
             }
