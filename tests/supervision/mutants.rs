@@ -51,6 +51,7 @@ fn every_mutant_still_fits_the_code() {
         "deferred",
         "slow-retry",
         "hurry",
+        "birth",
     ];
     for safeguard in safeguards {
         assert!(names.iter().any(|name| name == safeguard), "{safeguard} is not among {names:?}");
