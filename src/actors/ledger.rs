@@ -65,7 +65,8 @@ impl LedgerRoom {
     pub fn factory(rules: Vec<Rule>, default_strategy: String, writer: Port<WriterMsg>) -> Factory<Self> {
         Arc::new(move |birth, _cx| {
             let kept = birth.checkpoint.and_then(|c| c.downcast::<Ledger>().ok());
-            let ledger = kept.map_or_else(|| Ledger::new(rules.clone(), default_strategy.clone()), |ledger| *ledger);
+            let ledger = kept
+                .map_or_else(|| Ledger::new(rules.clone(), default_strategy.clone()), |ledger| Ledger::clone(&ledger));
             Ok(Self { ledger, writer: writer.clone() })
         })
     }

@@ -27,6 +27,7 @@ pub(super) fn observe(sources: &Sources, now_ms: i64) {
     raise(&metrics.reconcile_total, sources.reconciles.answered_total());
     raise(&metrics.reconcile_failed_total, sources.reconciles.failed_total());
     raise(&metrics.reconcile_suspicions_total, sources.reconciles.suspicions_total());
+    raise(&metrics.clock_answers_refused_total, sources.skew.refused_total());
     metrics.clock_skew_seconds.set(sources.skew.offset_ms() as f64 / 1_000.0);
     let now = sources.clock.instant();
     for (label, private) in [("public", false), ("private", true)] {

@@ -109,7 +109,7 @@ impl TrapRecorder {
     pub fn factory(symbols: Arc<Symbols>, skew: Skew, metrics: Metrics, writer: Port<WriterMsg>) -> Factory<Self> {
         Arc::new(move |birth, _cx| {
             let kept = birth.checkpoint.and_then(|c| c.downcast::<Memory>().ok());
-            let mut memory = kept.map_or_else(Memory::default, |memory| *memory);
+            let mut memory = kept.map_or_else(Memory::default, |memory| Memory::clone(&memory));
             memory.summaries.resize_with(symbols.len(), Default::default);
             Ok(Self {
                 symbols: symbols.clone(),

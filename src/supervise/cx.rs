@@ -25,7 +25,7 @@ pub struct Cx<R: Room> {
     pub(crate) clock: Clock,
     pub(crate) life: Rc<Incarnation<R::Msg>>,
     pub(crate) outbox: Vec<Outgoing>,
-    pub(crate) checkpoint: Option<Box<dyn Any + Send>>,
+    pub(crate) checkpoint: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl<R: Room> Cx<R> {
@@ -105,8 +105,8 @@ impl<R: Room> Cx<R> {
     }
 
     /// Leaves a value for the next incarnation; it counts from the moment that the handler returns `Ok`.
-    pub fn checkpoint(&mut self, value: Box<dyn Any + Send>) {
-        self.checkpoint = Some(value);
+    pub fn checkpoint(&mut self, value: Box<dyn Any + Send + Sync>) {
+        self.checkpoint = Some(value.into());
     }
 
     /// Ends the room in order after this message.

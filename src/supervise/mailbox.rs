@@ -98,7 +98,7 @@ pub(crate) struct Turn<'a, M> {
     /// Whether what was in hand ended well.
     pub(crate) done: bool,
     pub(crate) outbox: &'a mut Vec<Outgoing>,
-    pub(crate) checkpoint: &'a mut Option<Box<dyn Any + Send>>,
+    pub(crate) checkpoint: &'a mut Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) inner: &'a mut VecDeque<Arc<Envelope<M>>>,
     pub(crate) gate_closed: bool,
     /// Only acknowledge.

@@ -109,9 +109,10 @@ pub struct Birth {
     pub epoch: u64,
     /// Why the predecessor ended; `None` for the first.
     pub cause: Option<DeathCause>,
-    /// What the predecessor left with [`Cx::checkpoint`](super::Cx::checkpoint). It is handed over once: an
-    /// incarnation that dies before it leaves its own passes nothing on, so that a bad checkpoint kills once.
-    pub checkpoint: Option<Box<dyn Any + Send>>,
+    /// What the predecessor left with [`Cx::checkpoint`](super::Cx::checkpoint). A birth that
+    /// fails has taken nothing over, so the next one is handed the same, three in a row at most. Whoever is born has
+    /// it: if it dies before it leaves its own, it passes nothing on, so that a bad checkpoint does not kill for ever.
+    pub checkpoint: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Makes the state of an incarnation. Runs on the room's own arbiter; its panic is a death.

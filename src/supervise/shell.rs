@@ -60,19 +60,34 @@ impl<R: Room> Shell<R> {
 
     fn birth(&mut self) -> Result<Box<R>, (DeathCause, PanicNote)> {
         self.cell.judge_suspect(&self.right.quarantine, true);
-        let checkpoint = {
+        let (mut checkpoint, is_bad) = {
             let mut slot = lock(&self.cell.slot);
             slot.tid = std::fs::read_link("/proc/thread-self")
                 .ok()
                 .and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
-            slot.checkpoint.take()
+            slot.hand_over()
         };
+        if is_bad {
+            tracing::error!(room = self.cell.card.name, "no birth outlived the checkpoint, it is given up");
+            Incarnation::<R::Msg>::discard(checkpoint.take());
+        }
         let birth = Birth { epoch: self.right.epoch, cause: self.right.cause.take(), checkpoint };
         let (factory, cx) = (&self.factory, &mut self.cx);
         match catch(|| {
             fault_points::room(self.cell.card.name, "birth").map_err(Fault::from).and_then(|()| factory(birth, cx))
         }) {
-            Ok(Ok(room)) => Ok(Box::new(room)),
+            Ok(Ok(room)) => {
+                let taken_over = {
+                    let mut slot = lock(&self.cell.slot);
+                    let is_owner = slot.owner == self.right.epoch;
+                    if is_owner {
+                        slot.handed = 0;
+                    }
+                    is_owner.then(|| slot.checkpoint.take())
+                };
+                Incarnation::<R::Msg>::discard(taken_over);
+                Ok(Box::new(room))
+            }
             Ok(Err(Fault::Fatal(text))) => Err((DeathCause::Fatal(text), PanicNote::default())),
             Ok(Err(Fault::Retry(text) | Fault::Poison(text))) => {
                 Err((DeathCause::BirthFault(text), PanicNote::default()))

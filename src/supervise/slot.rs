@@ -91,6 +91,10 @@ pub(crate) struct Recovery {
     pub(crate) handled_us: u64,
 }
 
+/// Births in a row that may fail with one checkpoint in hand. Fewer than a group's budget of deaths: a bad checkpoint is
+/// no reason to escalate.
+const HANDED_MAX: u32 = 3;
+
 pub(crate) struct Slot<M> {
     /// The epoch that may act; 0: nobody.
     pub(crate) owner: u64,
@@ -106,7 +110,10 @@ pub(crate) struct Slot<M> {
     /// Killed its incarnation for the last time allowed; the next birth splits or quarantines it.
     pub(crate) suspect: Option<(Pending<M>, bool, String)>,
     pub(crate) parked: VecDeque<Outgoing>,
-    pub(crate) checkpoint: Option<Box<dyn Any + Send>>,
+    /// Stays here until somebody was born with it.
+    pub(crate) checkpoint: Option<Arc<dyn Any + Send + Sync>>,
+    /// Births in a row that it was handed to.
+    pub(crate) handed: u32,
     pub(crate) recent: Recent,
     pub(crate) times: HandleTimes,
     pub(crate) handled: u64,
@@ -141,6 +148,7 @@ impl<M: Message> Slot<M> {
             suspect: None,
             parked: VecDeque::new(),
             checkpoint: None,
+            handed: 0,
             recent: Recent::EMPTY,
             times: HandleTimes::default(),
             handled: 0,
@@ -159,6 +167,16 @@ impl<M: Message> Slot<M> {
             next_try: None,
             mourned: None,
         }
+    }
+
+    /// What a birth is handed; the flag: it failed too many of them and is given up.
+    pub(crate) fn hand_over(&mut self) -> (Option<Arc<dyn Any + Send + Sync>>, bool) {
+        if self.handed >= HANDED_MAX {
+            self.handed = 0;
+            return (self.checkpoint.take(), true);
+        }
+        self.handed += u32::from(self.checkpoint.is_some());
+        (self.checkpoint.clone(), false)
     }
 
     /// Counts what was in hand as handled and returns it, to be dropped outside the lock.

@@ -288,6 +288,8 @@ metrics! {
     events_unrecoverable_total: Counter = "trapline_events_unrecoverable_total", counter;
     /// Steps of the wall clock that were noticed; ages and limits do not follow them, stamps do.
     clock_steps_total: Counter = "trapline_clock_steps_total", counter;
+    /// Answers about the exchange's time that were too long under way to set a clock by.
+    clock_answers_refused_total: Counter = "trapline_clock_answers_refused_total", counter;
     /// Log lines given up because nobody read them.
     log_dropped_total: Counter = "trapline_log_dropped_total", counter;
     /// Descriptors in use.

@@ -2,7 +2,7 @@
 
 use super::UpkeepError;
 use super::server::Server;
-use crate::store::guard::{EPOCH, WRITER_PREFIX};
+use crate::store::guard::{self, EPOCH};
 use crate::store::reply;
 use redis::Value;
 
@@ -13,7 +13,7 @@ const HEALTH: &str = "trapline:health";
 /// Who writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Daemons {
-    /// Names of the writers' connections; `None` where the server does not tell.
+    /// Names of the writers' connections on this database; `None` where the server does not tell.
     pub writers: Option<Vec<String>>,
     /// When a daemon last said that it lives.
     pub health_ms: Option<i64>,
@@ -37,8 +37,8 @@ impl Daemons {
 
 pub async fn daemons(server: &mut Server) -> Result<Daemons, UpkeepError> {
     let writers = match server.ask(&["CLIENT", "LIST"]).await {
-        Ok(Value::VerbatimString { text, .. }) => Some(names(&text)),
-        Ok(value) => Some(names(reply::text(&value).unwrap_or_default())),
+        Ok(Value::VerbatimString { text, .. }) => Some(names(&text, server.db())),
+        Ok(value) => Some(names(reply::text(&value).unwrap_or_default(), server.db())),
         Err(UpkeepError::Refused { .. }) => None,
         Err(error) => return Err(error),
     };
@@ -57,9 +57,9 @@ fn optional(answer: Result<Value, UpkeepError>) -> Result<Option<Value>, UpkeepE
     }
 }
 
-fn names(list: &str) -> Vec<String> {
-    let name = |line: &str| line.split(' ').find_map(|word| word.strip_prefix("name=")).map(str::to_owned);
-    list.lines().filter_map(name).filter(|name| name.starts_with(WRITER_PREFIX)).collect()
+/// Who writes another database has nothing to do with the keys of this one.
+fn names(list: &str, db: i64) -> Vec<String> {
+    guard::writers(list, db).iter().map(|writer| writer.name.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -68,7 +68,11 @@ mod tests {
 
     #[test]
     fn a_daemon_is_seen_by_its_connection_else_by_its_pulse() {
-        assert_eq!(names("id=3 name=trapline-writer-main age=1\nid=4 name= age=2\n"), ["trapline-writer-main"]);
+        let list = "id=3 name=trapline-writer-main age=1 db=0\nid=4 name= age=2 db=0\n\
+                    id=5 name=trapline-writer-far age=1 db=3\n";
+        assert_eq!(names(list, 0), ["trapline-writer-main"]);
+        assert_eq!(names(list, 3), ["trapline-writer-far"]);
+        assert_eq!(names(list, 1), Vec::<String>::new(), "nobody writes there");
         let seen = |writers: Option<&[&str]>, health_ms| {
             let writers = writers.map(|w| w.iter().map(|n| (*n).to_owned()).collect());
             Daemons { writers, health_ms, epoch: None }.running(100_000).is_some()

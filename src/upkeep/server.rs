@@ -107,6 +107,11 @@ impl Info {
 }
 
 impl Server {
+    /// The database that the commands go to.
+    pub fn db(&self) -> i64 {
+        self.link.db()
+    }
+
     fn broken(&self, error: LinkError) -> UpkeepError {
         UpkeepError::Link { target: self.shown.clone(), error }
     }

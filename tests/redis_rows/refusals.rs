@@ -1,7 +1,9 @@
 //! Redis answers, and refuses: R6 to R10, R12, R13.
 
+use crate::scene::is_tried_slowly;
 use crate::scene::{BTC, ETH, Scene, figures, more, ms, options};
 use crate::server::{Server, skip};
+use crate::support::relay::{Place, Relay};
 use crate::support::{http_get, wait_for};
 use std::time::{Duration, Instant};
 
@@ -81,7 +83,8 @@ fn r08_a_rotated_password_is_read_again_and_never_shown() {
     // A user needs a host in the URL, so this one speaks TCP.
     let port = crate::support::free_port();
     server.run(&["CONFIG", "SET", "port", &port.to_string()]);
-    let url = format!("redis://writer@127.0.0.1:{port}");
+    let relay = Relay::start(Place::Port(port));
+    let url = format!("redis://writer@127.0.0.1:{}", relay.port());
     let mut scene = Scene::at(server, &url, &options(&[("redis", &line)]));
     scene.wait_whole();
     let mut f =
@@ -95,10 +98,7 @@ fn r08_a_rotated_password_is_read_again_and_never_shown() {
     scene.wait_metric("trapline_redis_errors_total{code=\"auth\"}", 1.0);
     assert_eq!(scene.link(), "refused");
     scene.trade(5);
-    // Tried seldom: a wrong password must not look like an attack.
-    let tries = scene.metric("trapline_redis_errors_total{code=\"auth\"}");
-    std::thread::sleep(Duration::from_secs(2));
-    assert!(scene.metric("trapline_redis_errors_total{code=\"auth\"}") <= tries + 1.0, "slow retry");
+    is_tried_slowly(&relay, "wrong password");
     assert_eq!(http_get(scene.daemon.status_port, "/livez").0, 200, "no crash loop");
     write(SECRETS[1]);
     let (first, all) = scene.recovered(Instant::now());

@@ -2,6 +2,7 @@
 
 use crate::server::Server;
 use crate::support::figures::Figures;
+use crate::support::relay::Relay;
 use crate::support::{Daemon, Exchange, Options, http_get, wait_for};
 use redis::Commands;
 use std::collections::BTreeMap;
@@ -283,4 +284,19 @@ pub fn figures(row: &'static str, fault: &'static str, injected: u64) -> Figures
 /// Named figures with their units.
 pub fn more<const N: usize>(rows: [(&'static str, f64); N]) -> BTreeMap<&'static str, serde_json::Value> {
     rows.into_iter().map(|(name, value)| (name, serde_json::json!(value))).collect()
+}
+
+/// Least pause of the daemon between two tries at something that a person has to mend.
+const SLOW_RETRY: Duration = Duration::from_secs(5);
+
+/// Waits for the next connection. It comes no sooner after the last one, which was refused, than a slow retry may: a
+/// wrong password that is tried again and again looks like an attack. Half of the pause is left to a busy machine.
+pub fn is_tried_slowly(relay: &Relay, what: &str) {
+    let refused = relay.accepted().len();
+    assert!(refused > 0, "{what}: not tried at all");
+    let gap = wait_for(&format!("{what}: the next try"), || match relay.accepted().as_slice() {
+        all if all.len() > refused => Ok(all[refused].duration_since(all[refused - 1])),
+        all => Err(format!("{} tries", all.len())),
+    });
+    assert!(gap >= SLOW_RETRY / 2, "{what}: tried again after {gap:?}, {} times by now", relay.accepted().len());
 }

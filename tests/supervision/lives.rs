@@ -72,6 +72,26 @@ async fn a_checkpoint_passes_once_and_only_from_a_message_that_was_handled() {
 }
 
 #[actix_rt::test]
+async fn a_checkpoint_outlives_births_that_fail_but_not_for_ever() {
+    // Births that fail in a row, and what the one after them is born with.
+    for (failing, left) in [(1, 3), (2, 3), (3, 0)] {
+        let seen = Seen::default();
+        let (running, port) = house(card("a"), &seen, move |epoch, _| {
+            assert!(!(2..2 + failing).contains(&epoch), "in the factory");
+        });
+        for job in [Job::Number(3), Job::Panic, Job::Number(5)] {
+            port.send(job).await.expect("sent");
+        }
+        let mut expected = vec![BORN, 3];
+        expected.extend((0..failing).map(|_| BORN + 3));
+        expected.extend([BORN + left, left + 5]);
+        until("all", || seen.numbers().len() == expected.len()).await;
+        assert_eq!(seen.numbers(), expected, "after {failing}");
+        running.stop(&[], PATIENCE).await;
+    }
+}
+
+#[actix_rt::test]
 async fn whoever_finishes_comes_back_only_if_it_is_permanent() {
     for (restart, comes_back) in [(Restart::Permanent, true), (Restart::Transient, false), (Restart::Temporary, false)]
     {

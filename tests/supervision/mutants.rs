@@ -50,6 +50,8 @@ fn every_mutant_still_fits_the_code() {
         "guard",
         "deferred",
         "slow-retry",
+        "hurry",
+        "birth",
     ];
     for safeguard in safeguards {
         assert!(names.iter().any(|name| name == safeguard), "{safeguard} is not among {names:?}");

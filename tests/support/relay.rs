@@ -4,9 +4,9 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, tcp, unix};
 
@@ -21,6 +21,8 @@ pub enum Place {
 #[derive(Default)]
 struct Orders {
     newest: AtomicU64,
+    /// When each of them came.
+    accepted: Mutex<Vec<Instant>>,
     held_to: AtomicU64,
     released_to: AtomicU64,
     cut_to: AtomicU64,
@@ -87,6 +89,11 @@ impl Relay {
     /// How many there ever were.
     pub fn connections(&self) -> u64 {
         self.orders.newest.load(SeqCst)
+    }
+
+    /// When each of them came.
+    pub fn accepted(&self) -> Vec<Instant> {
+        self.orders.accepted.lock().expect("not poisoned").clone()
     }
 
     /// The connections of now stay open and nothing passes any more: half-open, unless [`Self::release`] is called.
@@ -202,6 +209,7 @@ impl Place {
 async fn welcome(door: &Door, behind: &Place, orders: &Arc<Orders>) {
     while !orders.over.load(SeqCst) {
         let Ok(Ok(client)) = tokio::time::timeout(LOOK, door.accept()).await else { continue };
+        orders.accepted.lock().expect("not poisoned").push(Instant::now());
         let number = orders.newest.fetch_add(1, SeqCst) + 1;
         if !orders.closed.load(SeqCst) {
             let (behind, orders) = (behind.clone(), Arc::clone(orders));

@@ -202,3 +202,33 @@ fn errors_never_show_the_key() {
         assert!(!format!("{error:?} {rest:?}").contains("pass"), "{error:?} {rest:?}");
     });
 }
+
+#[test]
+fn an_answer_that_a_suspend_fell_into_sets_no_clock() {
+    // What each answer takes by the clock that counts sleep, what is measured, and how many answers are refused.
+    let hour = 3_600_000;
+    let cases: [(&str, [i64; 3], Result<i64, &str>, u64); 3] = [
+        ("at once", [100, 100, 100], Ok(500), 0),
+        ("slept during the first", [hour, 100, 100], Ok(500), 1),
+        ("slow each time", [2_001, hour, 5_000], Err("slow"), 3),
+    ];
+    for (name, took_ms, expected, refused) in cases {
+        alone(async {
+            let clock = Clock::manual(1_753_103_840_000);
+            let (asked, at) = (Cell::new(0), clock.clone());
+            let base = rest_server(move |_| {
+                let (asked_ms, took_ms) = (at.now_ms(), took_ms[asked.replace(asked.get() + 1)]);
+                // The exchange is half a second ahead and answers 50 ms after the question.
+                at.set_ms(asked_ms + took_ms);
+                (200, ok(&format!(r#"{{"serverTime":"{}"}}"#, asked_ms + 550)))
+            })
+            .await;
+            let rest = client(&base, clock);
+            rest.skew().set(7);
+            let told = rest.measure_skew().await.map_err(|error| error.label());
+            assert_eq!(told, expected, "case: {name}");
+            assert_eq!(rest.skew().offset_ms(), expected.unwrap_or(7), "case: {name}: what is known stays");
+            assert_eq!(rest.skew().refused_total(), refused, "case: {name}");
+        });
+    }
+}

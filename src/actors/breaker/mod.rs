@@ -83,7 +83,7 @@ impl CircuitBreaker {
         out: Outlets,
     ) -> Factory<Self> {
         Arc::new(move |birth, cx| {
-            let kept = birth.checkpoint.and_then(|kept| kept.downcast::<Kept>().ok()).map(|kept| *kept);
+            let kept = birth.checkpoint.and_then(|kept| kept.downcast::<Kept>().ok()).map(|kept| Kept::clone(&kept));
             if let Some(kept) = &kept {
                 cx.checkpoint(Box::new(kept.clone()));
             }

@@ -380,6 +380,7 @@ impl Rounds {
             RestError::Transport { .. }
             | RestError::Status { .. }
             | RestError::Code { .. }
+            | RestError::Slow { .. }
             | RestError::NoCredential => {
                 return Ok(());
             }

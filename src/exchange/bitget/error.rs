@@ -76,6 +76,9 @@ pub enum RestError {
     /// Longer than the limit.
     #[error("answer longer than {limit} bytes")]
     Oversized { limit: usize },
+    /// Told the time, but was too long under way to say what time it is.
+    #[error("the answer took {took_ms} ms, too long to set a clock by")]
+    Slow { took_ms: i64 },
     #[error("no API key configured")]
     NoCredential,
 }
@@ -85,7 +88,9 @@ impl RestError {
         const SOON: Duration = Duration::from_secs(1);
         const LATER: Duration = Duration::from_secs(30);
         match self {
-            Self::Transport { .. } | Self::Unreadable { .. } | Self::Oversized { .. } => Remedy::Retry { after: SOON },
+            Self::Transport { .. } | Self::Unreadable { .. } | Self::Oversized { .. } | Self::Slow { .. } => {
+                Remedy::Retry { after: SOON }
+            }
             Self::Status { retry_after: Some(after), .. } => Remedy::Retry { after: (*after).max(SOON) },
             Self::Status { status: 403 | 418 | 429, .. } => Remedy::Retry { after: LATER },
             Self::Status { .. } => Remedy::Retry { after: SOON },
@@ -109,6 +114,7 @@ impl RestError {
             Self::Code { .. } => "code",
             Self::Unreadable { .. } => "unreadable",
             Self::Oversized { .. } => "oversized",
+            Self::Slow { .. } => "slow",
             Self::NoCredential => "no_credential",
         }
     }

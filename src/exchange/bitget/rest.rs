@@ -101,25 +101,33 @@ impl Rest {
         &self.skew
     }
 
-    /// Asks for the exchange's time, keeps the difference for whoever signs, and returns it in ms.
+    /// Asks for the exchange's time, keeps the difference for whoever signs, and returns it in ms. An answer that was long
+    /// under way, or that a suspend fell into, is refused, counted and asked for again.
     pub async fn measure_skew(&self) -> Result<i64, RestError> {
         let mut failed = None;
         for attempt in 0..self.settings.tries.max(1) {
             if attempt > 0 {
                 tokio::time::sleep(self.settings.backoff).await;
             }
-            let asked_ms = self.clock.now_ms();
-            let answer = self.once("/api/v2/public/time", &[], false).await;
-            match answer.and_then(|body| rest_parse::server_time(&body)) {
-                Ok(exchange_ms) => {
-                    let offset = offset_ms(asked_ms, exchange_ms, self.clock.now_ms());
-                    self.skew.set(offset);
-                    return Ok(offset);
-                }
+            match self.ask_time().await {
+                Ok(offset_ms) => return Ok(offset_ms),
                 Err(error) => failed = Some(error),
             }
         }
         Err(failed.unwrap_or(RestError::Transport { reason: "not tried".to_owned() }))
+    }
+
+    /// One try of [`Rest::measure_skew`].
+    async fn ask_time(&self) -> Result<i64, RestError> {
+        let asked_ms = self.clock.now_ms();
+        let exchange_ms = rest_parse::server_time(&self.once("/api/v2/public/time", &[], false).await?)?;
+        let measured = offset_ms(asked_ms, exchange_ms, self.clock.now_ms());
+        let offset_ms = measured.map_err(|took_ms| {
+            self.skew.refuse();
+            RestError::Slow { took_ms }
+        })?;
+        self.skew.set(offset_ms);
+        Ok(offset_ms)
     }
 
     /// Finds out which interface the account belongs to. Without a key the newer one, which serves the same market.
@@ -256,11 +264,8 @@ impl Rest {
                 _ => return Err(error),
             }
             if matches!(error, RestError::Code { code: 40005 | 40008, .. }) {
-                let asked_ms = self.clock.now_ms();
-                let time = self.once("/api/v2/public/time", &[], false).await;
-                if let Ok(exchange_ms) = time.and_then(|body| rest_parse::server_time(&body)) {
-                    self.skew.set(offset_ms(asked_ms, exchange_ms, self.clock.now_ms()));
-                }
+                // Without an answer the old skew is as good as any.
+                let _ = self.ask_time().await;
             }
             tokio::time::sleep(self.settings.backoff).await;
             attempt += 1;
