@@ -8,6 +8,7 @@ mod faults_rest;
 mod knobs;
 mod limits;
 mod market;
+mod products;
 mod rest;
 mod scripts;
 mod sessions;

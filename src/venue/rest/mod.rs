@@ -4,6 +4,7 @@ pub mod key;
 pub mod lists;
 pub mod market;
 pub mod private;
+pub mod product;
 pub mod public;
 pub mod query;
 pub mod signature;
