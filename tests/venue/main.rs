@@ -12,4 +12,5 @@ mod products;
 mod rest;
 mod scripts;
 mod sessions;
+mod spot;
 mod sub_accounts;

@@ -120,7 +120,7 @@ fn contract(out: &mut String, i: &Instrument, coin: &str, maintained: bool) {
 /// v3 `instruments`.
 pub fn instruments(core: &mut Core, query: &Query) -> Result<String, Refusal> {
     if query.get("category").is_some_and(|name| name.eq_ignore_ascii_case("SPOT")) {
-        return Ok(spot(core, query, |out, i| {
+        return spot(core, query, |out, i| {
             let _ = write!(
                 out,
                 concat!(
@@ -137,7 +137,7 @@ pub fn instruments(core: &mut Core, query: &Query) -> Result<String, Refusal> {
                 price_place = i.price_scale,
                 volume_place = i.size_scale,
             );
-        }));
+        });
     }
     let maintained = maintained(core);
     rows(core, query, "category", |out, s| {
@@ -174,7 +174,7 @@ fn instrument(out: &mut String, i: &Instrument, maintained: bool) {
 }
 
 /// v2 `spot/public/symbols`: a pair for each USDT contract, so that clients can load; nothing is traded in them here.
-pub fn spot_symbols(core: &Core, query: &Query) -> String {
+pub fn spot_symbols(core: &Core, query: &Query) -> Result<String, Refusal> {
     spot(core, query, |out, i| {
         let _ = write!(
             out,
@@ -195,7 +195,20 @@ pub fn spot_symbols(core: &Core, query: &Query) -> String {
     })
 }
 
-fn spot(core: &Core, query: &Query, row: impl Fn(&mut String, &Instrument)) -> String {
+/// v2 `spot/market/tickers`: nothing is traded, so there is none. Asked for one symbol, clients take the first row
+/// without looking: they are told that it does not exist instead of being given an empty list.
+pub fn spot_tickers(query: &Query) -> Result<String, Refusal> {
+    match query.get("symbol") {
+        Some(name) => Err(no_such_symbol(name)),
+        None => Ok("[]".to_owned()),
+    }
+}
+
+fn no_such_symbol(name: &str) -> Refusal {
+    Refusal::new("40034", format!("Parameter {} does not exist", name.to_uppercase()))
+}
+
+fn spot(core: &Core, query: &Query, row: impl Fn(&mut String, &Instrument)) -> Result<String, Refusal> {
     let symbol = query.get("symbol").map(str::to_uppercase);
     let mut out = String::from("[");
     for instrument in core.market.symbols.iter().map(|s| &s.instrument) {
@@ -207,8 +220,11 @@ fn spot(core: &Core, query: &Query, row: impl Fn(&mut String, &Instrument)) -> S
             row(&mut out, instrument);
         }
     }
+    if let (Some(name), 1) = (&symbol, out.len()) {
+        return Err(no_such_symbol(name));
+    }
     out.push(']');
-    out
+    Ok(out)
 }
 
 /// v2 `spot/public/coins`: every coin that a listed contract names.
