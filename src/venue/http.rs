@@ -86,13 +86,12 @@ async fn route(request: Request<Incoming>, peer: SocketAddr, shared: Arc<Shared>
         return upgrade(request, door, peer, shared);
     }
     let (head, body) = request.into_parts();
-    let body = match tokio::time::timeout(shared.config.limits.request_time, Limited::new(body, BODY_MAX).collect())
-        .await
-    {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Err(_) => return Ok(json(StatusCode::REQUEST_TIMEOUT, rest::error_body("40020", "body too slow", 0))),
-        Ok(Err(_)) => return Ok(json(StatusCode::PAYLOAD_TOO_LARGE, rest::error_body("40020", "body too large", 0))),
-    };
+    let body =
+        match tokio::time::timeout(shared.config.limits.request_time, Limited::new(body, BODY_MAX).collect()).await {
+            Ok(Ok(collected)) => collected.to_bytes(),
+            Err(_) => return Ok(refused(&shared, StatusCode::REQUEST_TIMEOUT, "40020", "body too slow")),
+            Ok(Err(_)) => return Ok(refused(&shared, StatusCode::PAYLOAD_TOO_LARGE, "40020", "body too large")),
+        };
     if let Some(command) = path.strip_prefix("/_exchange/") {
         return Ok(control::answer(&shared, command, head.uri.query().unwrap_or_default(), &body));
     }
@@ -111,7 +110,7 @@ fn upgrade(request: Request<Incoming>, door: Door, peer: SocketAddr, shared: Arc
     if open >= limits.connections || !shared.peers.may_connect(peer.ip(), limits, Instant::now()) {
         tracing::debug!(%peer, open, "too many connections");
         shared.core().hub.met.connects += 1;
-        return Ok(json(StatusCode::TOO_MANY_REQUESTS, rest::error_body("30007", "too many connections", 0)));
+        return Ok(refused(&shared, StatusCode::TOO_MANY_REQUESTS, "30007", "too many connections"));
     }
     tokio::spawn(async move {
         match hyper::upgrade::on(request).await {
@@ -133,6 +132,12 @@ fn upgrade(request: Request<Incoming>, door: Door, peer: SocketAddr, shared: Arc
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     }
     Ok(response)
+}
+
+/// A refusal from before any path was looked at, stamped like every other.
+fn refused(shared: &Shared, status: StatusCode, code: &str, message: &str) -> Reply {
+    let now_ms = shared.core().now_ms();
+    json(status, rest::error_body(code, message, now_ms))
 }
 
 /// An answer with a JSON body.

@@ -81,6 +81,27 @@ async fn refusals_are_http_400_with_an_envelope() {
 }
 
 #[tokio::test]
+async fn head_is_get_without_a_body() {
+    let venue = venue(|_| {}).await;
+    let length = |answer: &Answer| {
+        let line = answer.head.lines().find_map(|line| line.strip_prefix("content-length: ").map(str::to_owned));
+        line.expect("a length").parse::<usize>().expect("a number")
+    };
+    for (path, status) in [
+        ("/api/v2/public/time", 200),
+        ("/api/v3/market/instruments?category=USDT-FUTURES", 200),
+        ("/api/v2/mix/position/all-position?productType=USDT-FUTURES", 200),
+        ("/api/v2/mix/market/contracts", 400),
+        ("/api/v2/nothing/here", 404),
+    ] {
+        let (head, full) = (http(venue.addr(), "HEAD", path, "", "").await, get(&venue, path).await);
+        assert_eq!((head.status, full.status), (status, status), "{path}");
+        assert_eq!((head.body.as_str(), length(&head)), ("", full.body.len()), "{path}");
+    }
+    assert_eq!(http(venue.addr(), "POST", "/api/v2/public/time", "", "").await.status, 404, "other methods are none");
+}
+
+#[tokio::test]
 async fn signatures_are_verified_over_the_query_as_sent() {
     let credentials = Credentials { key: "k".to_owned(), secret: "s".to_owned(), pass: "p".to_owned() };
     let venue = venue(|config| config.credentials = Some(credentials)).await;
@@ -214,7 +235,10 @@ async fn the_control_door_says_what_is_wrong() {
     let answer = http(venue.addr(), "POST", "/_exchange/position", "", "{").await;
     assert_eq!(answer.status, 400);
     let huge = "x".repeat(100_000);
-    assert_eq!(http(venue.addr(), "POST", "/_exchange/position", "", &huge).await.status, 413);
+    let answer = http(venue.addr(), "POST", "/_exchange/position", "", &huge).await;
+    assert_eq!(answer.status, 413);
+    let told = answer.json()["requestTime"].as_i64().expect("a time");
+    assert!((trapline::clock::Clock::system().now_ms() - told).abs() < 60_000, "{told} is no present time");
     assert_eq!(get(&venue, "/v2/ws/public").await.status, 426, "a door without a WebSocket client");
 }
 

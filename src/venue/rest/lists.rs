@@ -1,9 +1,9 @@
 //! The lists that clients load before they begin: contracts, instruments, spot symbols, coins.
 
-use super::Refusal;
 use super::query::Query;
+use super::{Refusal, product};
 use crate::domain::symbol::Product;
-use crate::venue::account::encode::{product_named, product_type};
+use crate::venue::account::encode::product_type;
 use crate::venue::config::Generation;
 use crate::venue::core::Core;
 use crate::venue::faults::{FaultName, FaultSpec};
@@ -12,8 +12,8 @@ use crate::venue::market::state::SymbolState;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Products that exist besides the three that are traded here: simulated ones, spot, margin.
-const OTHERS: [&str; 5] = ["SPOT", "MARGIN", "SUSDT-FUTURES", "SUSDC-FUTURES", "SCOIN-FUTURES"];
+/// What a fill in spot would cost, by the list of its symbols.
+pub const SPOT_FEE: &str = "0.002";
 
 /// Rows of all symbols of a product (or of the one asked for). `key` names the product: `productType` or `category`.
 pub fn rows(
@@ -22,14 +22,9 @@ pub fn rows(
     key: &str,
     row: impl Fn(&mut String, &SymbolState),
 ) -> Result<String, Refusal> {
-    let asked = query.get(key);
-    let product = asked.and_then(product_named);
-    match asked {
-        Some(name) if product.is_none() && !OTHERS.contains(&name.to_uppercase().as_str()) => {
-            return Err(Refusal::parameter(key));
-        }
-        None if query.get("symbol").is_none() => return Err(Refusal::parameter(key)),
-        _ => {}
+    let asked = product::asked(query, key)?;
+    if asked.is_none() && query.get("symbol").is_none() {
+        return Err(Refusal::parameter(key));
     }
     if core.faults.hit(FaultName::RestListNull).is_some() {
         return Ok("[]".to_owned());
@@ -40,7 +35,7 @@ pub fn rows(
     for state in &core.market.symbols {
         let instrument = &state.instrument;
         let fits = symbol.as_ref().is_none_or(|name| **name == *instrument.wire_name(generation));
-        if fits && (asked.is_none() || product == Some(instrument.product)) {
+        if fits && asked.is_none_or(|asked| asked.traded() == Some(instrument.product)) {
             if out.len() > 1 {
                 out.push(',');
             }
@@ -125,7 +120,7 @@ fn contract(out: &mut String, i: &Instrument, coin: &str, maintained: bool) {
 /// v3 `instruments`.
 pub fn instruments(core: &mut Core, query: &Query) -> Result<String, Refusal> {
     if query.get("category").is_some_and(|name| name.eq_ignore_ascii_case("SPOT")) {
-        return Ok(spot(core, query, |out, i| {
+        return spot(core, query, |out, i| {
             let _ = write!(
                 out,
                 concat!(
@@ -142,7 +137,7 @@ pub fn instruments(core: &mut Core, query: &Query) -> Result<String, Refusal> {
                 price_place = i.price_scale,
                 volume_place = i.size_scale,
             );
-        }));
+        });
     }
     let maintained = maintained(core);
     rows(core, query, "category", |out, s| {
@@ -179,13 +174,13 @@ fn instrument(out: &mut String, i: &Instrument, maintained: bool) {
 }
 
 /// v2 `spot/public/symbols`: a pair for each USDT contract, so that clients can load; nothing is traded in them here.
-pub fn spot_symbols(core: &Core, query: &Query) -> String {
+pub fn spot_symbols(core: &Core, query: &Query) -> Result<String, Refusal> {
     spot(core, query, |out, i| {
         let _ = write!(
             out,
             concat!(
                 r#"{{"symbol":"{name}","baseCoin":"{base}","quoteCoin":"{quote}","minTradeAmount":"0","#,
-                r#""maxTradeAmount":"10000000000","takerFeeRate":"0.002","makerFeeRate":"0.002","#,
+                r#""maxTradeAmount":"10000000000","takerFeeRate":"{fee}","makerFeeRate":"{fee}","#,
                 r#""pricePrecision":"{price_place}","quantityPrecision":"{volume_place}","quotePrecision":"8","#,
                 r#""status":"online","minTradeUSDT":"1","buyLimitPriceRatio":"0.05","sellLimitPriceRatio":"0.05","#,
                 r#""areaSymbol":"no","orderQuantity":"200","openTime":"","offTime":""}}"#
@@ -193,13 +188,27 @@ pub fn spot_symbols(core: &Core, query: &Query) -> String {
             name = i.name,
             base = i.base,
             quote = i.quote,
+            fee = SPOT_FEE,
             price_place = i.price_scale,
             volume_place = i.size_scale,
         );
     })
 }
 
-fn spot(core: &Core, query: &Query, row: impl Fn(&mut String, &Instrument)) -> String {
+/// v2 `spot/market/tickers`: nothing is traded, so there is none. Asked for one symbol, clients take the first row
+/// without looking: they are told that it does not exist instead of being given an empty list.
+pub fn spot_tickers(query: &Query) -> Result<String, Refusal> {
+    match query.get("symbol") {
+        Some(name) => Err(no_such_symbol(name)),
+        None => Ok("[]".to_owned()),
+    }
+}
+
+fn no_such_symbol(name: &str) -> Refusal {
+    Refusal::new("40034", format!("Parameter {} does not exist", name.to_uppercase()))
+}
+
+fn spot(core: &Core, query: &Query, row: impl Fn(&mut String, &Instrument)) -> Result<String, Refusal> {
     let symbol = query.get("symbol").map(str::to_uppercase);
     let mut out = String::from("[");
     for instrument in core.market.symbols.iter().map(|s| &s.instrument) {
@@ -211,8 +220,11 @@ fn spot(core: &Core, query: &Query, row: impl Fn(&mut String, &Instrument)) -> S
             row(&mut out, instrument);
         }
     }
+    if let (Some(name), 1) = (&symbol, out.len()) {
+        return Err(no_such_symbol(name));
+    }
     out.push(']');
-    out
+    Ok(out)
 }
 
 /// v2 `spot/public/coins`: every coin that a listed contract names.

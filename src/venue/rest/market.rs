@@ -1,8 +1,7 @@
 //! Public REST about one symbol: books, candles, trades, open interest, prices, funding.
 
-use super::Refusal;
 use super::query::Query;
-use crate::venue::account::encode::product_named;
+use super::{Refusal, product};
 use crate::venue::book::Ladder;
 use crate::venue::config::Generation;
 use crate::venue::core::Core;
@@ -17,13 +16,11 @@ const FUNDING_MS: i64 = 8 * 3_600_000;
 /// The symbol that a request names, by the product that it names.
 fn symbol(core: &Core, query: &Query, generation: Generation) -> Result<usize, Refusal> {
     let key = if generation == Generation::V2 { "productType" } else { "category" };
-    let product = query.get(key).and_then(product_named).ok_or_else(|| Refusal::parameter(key))?;
+    let asked = product::asked(query, key)?.ok_or_else(|| Refusal::parameter(key))?;
     let name = query.get("symbol").ok_or_else(|| Refusal::parameter("symbol"))?.to_uppercase();
-    let found = core
-        .market
-        .symbols
-        .iter()
-        .position(|state| state.instrument.product == product && *state.instrument.wire_name(generation) == *name);
+    let found = core.market.symbols.iter().position(|state| {
+        asked.traded() == Some(state.instrument.product) && *state.instrument.wire_name(generation) == *name
+    });
     found.ok_or_else(|| Refusal::new("40034", format!("Parameter {name} does not exist")))
 }
 

@@ -4,6 +4,7 @@ pub mod key;
 pub mod lists;
 pub mod market;
 pub mod private;
+pub mod product;
 pub mod public;
 pub mod query;
 pub mod signature;
@@ -177,7 +178,8 @@ fn dispatch(shared: &Shared, head: &Parts, body: &Bytes) -> Result<String, Refus
         return Err(Refusal::new("30032", "The V1 API has been decommissioned. Please migrate to a newer version."));
     }
     let query = Query::parse(raw);
-    if head.method == Method::GET
+    // HEAD is GET; the server leaves the body out by itself.
+    if matches!(head.method, Method::GET | Method::HEAD)
         && let Some(answer) = public::answer(shared, path, &query)
     {
         return answer;

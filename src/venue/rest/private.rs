@@ -1,12 +1,14 @@
 //! Private REST: positions, balances, fills and orders of the account, in both generations.
 
-use super::Refusal;
+use super::product::{self, Asked};
 use super::query::Query;
+use super::{Refusal, lists};
 use crate::domain::position::HoldMode;
 use crate::domain::symbol::Product;
-use crate::venue::account::Account;
-use crate::venue::account::encode::{self, product_named, rest_ok, v2_rest, v3_rest};
+use crate::venue::account::encode::{self, rest_ok, v2_rest, v3_rest};
+use crate::venue::account::{Account, AccountConfig};
 use crate::venue::owners::OwnerId;
+use rust_decimal::Decimal;
 use serde_json::Value;
 
 /// What is answered here; everything else does not exist.
@@ -46,11 +48,13 @@ pub fn answer(
     empty: bool,
 ) -> Result<String, Refusal> {
     let key = if path.starts_with("/api/v2/") { "productType" } else { "category" };
-    let product = || -> Result<Product, Refusal> {
-        query.get(key).and_then(product_named).ok_or_else(|| Refusal::parameter(key))
-    };
+    let asked = product::asked(query, key)?.map(|asked| match asked {
+        Asked::Traded(product) => product,
+        Asked::Untraded => not_held(account),
+    });
+    let product = || asked.ok_or_else(|| Refusal::parameter(key));
     // Clients ask for everything by naming no product; this account has one.
-    let any_product = || if query.get(key).is_some() { product() } else { Ok(account.product()) };
+    let any_product = asked.unwrap_or_else(|| account.product());
     let symbol = query.get("symbol").map(str::to_uppercase);
     let symbol = symbol.as_deref();
     let page = page(query);
@@ -63,39 +67,41 @@ pub fn answer(
             let symbol = symbol.ok_or_else(|| Refusal::parameter("symbol"))?;
             v2_rest::positions(account, product()?, Some(symbol), now_ms)
         }
-        "/api/v2/mix/position/history-position" => v2_rest::history_position(account, any_product()?, &page, now_ms),
+        "/api/v2/mix/position/history-position" => v2_rest::history_position(account, any_product, &page, now_ms),
         "/api/v2/mix/account/accounts" => v2_rest::accounts(account, product()?, now_ms),
-        "/api/v2/mix/account/account" => v2_rest::account(account, now_ms),
+        "/api/v2/mix/account/account" => balance(account, any_product, query, now_ms),
         "/api/v2/mix/order/fills" | "/api/v2/mix/order/fill-history" => {
             v2_rest::fills(account, product()?, &page, now_ms)
         }
         "/api/v2/mix/order/orders-pending" => v2_rest::orders_pending(account, product()?, &page, now_ms),
         "/api/v2/mix/order/orders-history" => v2_rest::orders_history(account, product()?, &page, now_ms),
-        "/api/v2/mix/order/detail" => one_order(query, "/data/entrustedList", account, now_ms)?,
+        "/api/v2/mix/order/detail" => one_order(query, "/data/entrustedList", account, any_product, now_ms)?,
         "/api/v2/mix/account/bill" => rest_ok(r#"{"bills":[],"endId":""}"#, now_ms),
         "/api/v2/spot/account/assets" => rest_ok("[]", now_ms),
-        "/api/v2/common/trade-rate" | "/api/v3/account/fee-rate" => rest_ok(&fee_rates(account), now_ms),
+        "/api/v2/common/trade-rate" => rest_ok(&fee_rates(account, business(query)?), now_ms),
+        "/api/v3/account/fee-rate" => rest_ok(&fee_rates(account, spot_named(query)), now_ms),
         "/api/v3/account/financial-records" => rest_ok(r#"{"list":null,"cursor":null}"#, now_ms),
-        "/api/v3/trade/order-info" => one_order(query, "/data/list", account, now_ms)?,
+        "/api/v3/trade/order-info" => one_order(query, "/data/list", account, any_product, now_ms)?,
         "/api/v3/account/settings" => rest_ok(&settings(account, owner), now_ms),
         "/api/v3/account/assets" => v3_rest::assets(account, now_ms),
         "/api/v3/position/current-position" => v3_rest::current_position(account, product()?, symbol, now_ms),
-        "/api/v3/position/history-position" => v3_rest::history_position(account, any_product()?, &page, now_ms),
-        "/api/v3/trade/fills" => v3_rest::fills(account, any_product()?, &page, now_ms),
-        "/api/v3/trade/unfilled-orders" => v3_rest::unfilled_orders(account, any_product()?, &page, now_ms),
-        "/api/v3/trade/history-orders" => v3_rest::history_orders(account, any_product()?, &page, now_ms),
+        "/api/v3/position/history-position" => v3_rest::history_position(account, any_product, &page, now_ms),
+        "/api/v3/trade/fills" => v3_rest::fills(account, any_product, &page, now_ms),
+        "/api/v3/trade/unfilled-orders" => v3_rest::unfilled_orders(account, any_product, &page, now_ms),
+        "/api/v3/trade/history-orders" => v3_rest::history_orders(account, any_product, &page, now_ms),
         _ => return Err(Refusal { status: 404, ..Refusal::new("40404", "Request URL NOT FOUND") }),
     })
 }
 
 /// The order of an `orderId` or `clientOid`, waiting or finished, as one row.
-fn one_order(query: &Query, rows: &str, account: &Account, now_ms: i64) -> Result<String, Refusal> {
+fn one_order(query: &Query, rows: &str, account: &Account, product: Product, now_ms: i64) -> Result<String, Refusal> {
     let wanted = |key: &str| query.get(key).map(str::to_owned);
     let (id, client_id) = (wanted("orderId"), wanted("clientOid"));
     if id.is_none() && client_id.is_none() {
         return Err(Refusal::parameter("orderId"));
     }
-    let (product, all) = (account.product(), encode::Query { order_id: page(query).order_id, ..Default::default() });
+    let asked = page(query);
+    let all = encode::Query { order_id: asked.order_id, symbol: asked.symbol, ..Default::default() };
     let pages = if rows.ends_with("entrustedList") {
         [
             v2_rest::orders_pending(account, product, &all, now_ms),
@@ -154,9 +160,41 @@ fn no_rows(path: &str) -> Option<&'static str> {
     }
 }
 
-/// What fills really cost.
-fn fee_rates(account: &Account) -> String {
+/// Any product but the account's own: it answers for none of them.
+fn not_held(account: &Account) -> Product {
+    let other = Product::ALL.into_iter().find(|product| *product != account.product());
+    other.unwrap_or_else(|| account.product())
+}
+
+/// One coin's balance; of a product that is not held, nothing of the coin that is asked for.
+fn balance(account: &Account, product: Product, query: &Query, now_ms: i64) -> String {
+    if product == account.product() {
+        return v2_rest::account(account, now_ms);
+    }
+    let coin = query.get("marginCoin").map_or_else(|| account.coin().to_owned(), str::to_uppercase);
+    let nothing = AccountConfig { coin, product, balance: Decimal::ZERO, ..account.config().clone() };
+    v2_rest::account(&Account::new(nothing), now_ms)
+}
+
+/// v2 names a business instead of a product here; whether it is another than contracts.
+fn business(query: &Query) -> Result<bool, Refusal> {
+    match query.get("businessType").map(str::to_lowercase).as_deref() {
+        None | Some("mix") => Ok(false),
+        Some("spot" | "margin") => Ok(true),
+        Some(_) => Err(Refusal::parameter("businessType")),
+    }
+}
+
+fn spot_named(query: &Query) -> bool {
+    query.get("category").is_some_and(|name| ["SPOT", "MARGIN"].iter().any(|spot| spot.eq_ignore_ascii_case(name)))
+}
+
+/// What fills really cost, or would cost in spot by the list of its symbols.
+fn fee_rates(account: &Account, spot: bool) -> String {
     let config = account.config();
+    if spot {
+        return format!(r#"{{"makerFeeRate":"{0}","takerFeeRate":"{0}"}}"#, lists::SPOT_FEE);
+    }
     format!(r#"{{"makerFeeRate":"{}","takerFeeRate":"{}"}}"#, config.maker_fee, config.taker_fee)
 }
 

@@ -86,9 +86,10 @@ pub fn answer(shared: &Shared, path: &str, query: &Query) -> Option<Result<Strin
         "/api/v2/mix/market/symbol-price" => market::prices(core, query, now_ms),
         "/api/v2/mix/market/query-position-lever" => market::tiers(core, query, V2),
         "/api/v3/market/position-tier" => market::tiers(core, query, V3),
-        "/api/v2/spot/public/symbols" => Ok(lists::spot_symbols(core, query)),
+        "/api/v2/spot/public/symbols" => lists::spot_symbols(core, query),
         "/api/v2/spot/public/coins" => Ok(lists::coins(core, query)),
-        "/api/v2/margin/currencies" | "/api/v2/spot/market/tickers" => Ok("[]".to_owned()),
+        "/api/v2/spot/market/tickers" => lists::spot_tickers(query),
+        "/api/v2/margin/currencies" => Ok("[]".to_owned()),
         _ => return None,
     };
     Some(data.map(|data| rest_ok(&data, now_ms)))
