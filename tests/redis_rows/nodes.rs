@@ -120,7 +120,8 @@ fn r15_a_failover_with_a_lost_tail_loses_nothing() {
     ]);
     assert_eq!(sentinels.knows("port").as_deref(), Some(other.as_str()), "the replica is the primary now");
 
-    // The old primary comes back, is made a replica, and nobody writes to it.
+    // The old primary comes back, is made a replica, and nobody writes to it. Sentinels that were held up for two
+    // seconds themselves do nothing for thirty (TILT).
     primary.up();
     wait_for("the old primary follows", || match format!("{:?}", primary.run(&["INFO", "replication"])) {
         info if info.contains("role:slave") => Ok(()),

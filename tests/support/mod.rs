@@ -20,7 +20,7 @@ use trapline::venue::{self, Credentials, Venue, VenueConfig};
 pub const BIN: &str = env!("CARGO_BIN_EXE_trapline");
 pub const KEY: [&str; 3] = ["CANARY-key-5f1c", "CANARY-secret-9a7d", "CANARY-pass-33e2"];
 /// Generous: machines are shared. Conditions end a wait, not this.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tapes beside the project; `None` (said aloud) where there are none. They are required where CI says so.
 pub fn tape(name: &str) -> Option<PathBuf> {
