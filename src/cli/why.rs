@@ -32,10 +32,10 @@ pub(super) fn run(args: &WhyArgs) -> Result<Exit, Stop> {
         .map_err(|e| Stop::unavailable(format!("{}: the journal cannot be read: {e}", state.display())))?;
     let mut story = why(&journal.entries, &args.about);
     if story.about.is_empty() && owned(args.about.as_bytes()).is_some() {
-        // A key of ours to which nothing happened: that is an answer.
+        // A key of ours of which nothing is written: that is an answer, too.
         story = Story { about: "key", ..Story::default() };
         let first = journal.entries.first().map_or_else(super::ctl::now_ms, |entry| entry.at_ms);
-        story.lines.push((first, "the journal begins; since then this key was never stale nor missing".to_owned()));
+        story.lines.push((first, "from here on the journal has no mark that this key was stale".to_owned()));
     }
     if story.about.is_empty() {
         if args.json {

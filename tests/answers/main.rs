@@ -66,7 +66,10 @@ fn restarts_and_why_tell_what_happened() {
         assert!(story[from..].contains(part), "{part} is missing, or too early, in\n{story}");
     }
     let (code, story, error) = world.daemon.cli(&["why", "current_position"]);
-    assert!(code == 0 && story.contains("never stale"), "a key of ours without a story: {code} {story} {error}");
+    assert!(
+        code == 0 && story.contains("no mark that this key was stale"),
+        "a key of ours without a story: {code} {story} {error}"
+    );
     let (code, story, _) = world.daemon.cli(&["why", "nobody", "--json"]);
     assert!(code == 69 && story.contains("\"known\""), "{code} {story}");
     let (code, _, error) = world.daemon.cli(&["why", "nobody"]);
@@ -75,7 +78,10 @@ fn restarts_and_why_tell_what_happened() {
     // What is left behind answers as well.
     assert_eq!(world.daemon.stop(), 0);
     let (code, story, _) = world.daemon.cli(&["why", "trapline:BTCUSDT:market_state"]);
-    assert!(code == 0 && (story.contains("never stale") || story.contains("market:BTCUSDT")), "{story}");
+    assert!(
+        code == 0 && (story.contains("no mark that this key was stale") || story.contains("market:BTCUSDT")),
+        "{story}"
+    );
     let (code, table, _) = world.daemon.cli(&["restarts"]);
     assert!(code == 0 && table.contains("started 1 times, 0 of them"), "{table}");
     assert!(!world.daemon.state.path().join("ctl.sock").exists(), "an orderly end leaves no socket");

@@ -73,16 +73,22 @@ fn r02_a_stopped_redis_is_left_and_late_writes_do_no_harm() {
     scene.check(f);
 }
 
+/// Redis behind a relay, and everything there.
+fn behind_a_relay() -> (Relay, Scene) {
+    let port = free_port();
+    let server = Server::start(&["--port", &port.to_string()]);
+    let proxy = Relay::start(Place::Port(port));
+    let scene = Scene::at(server, &format!("redis://127.0.0.1:{}", proxy.port()), &options(&[]));
+    scene.wait_whole();
+    (proxy, scene)
+}
+
 #[test]
 fn r03_a_half_open_connection_is_left_for_a_new_one() {
     if skip() {
         return;
     }
-    let port = free_port();
-    let server = Server::start(&["--port", &port.to_string()]);
-    let proxy = Relay::start(Place::Port(port));
-    let mut scene = Scene::at(server, &format!("redis://127.0.0.1:{}", proxy.port()), &options(&[]));
-    scene.wait_whole();
+    let (proxy, mut scene) = behind_a_relay();
     let mut f = figures("R3", "Connection half-open: a proxy holds it and pumps no more", 3);
     let mut first_ms = Vec::new();
     for round in 1..=f.injected {
@@ -195,11 +201,7 @@ fn r14_a_slow_redis_is_conflated_and_slows_nobody() {
     if skip() {
         return;
     }
-    let port = free_port();
-    let server = Server::start(&["--port", &port.to_string()]);
-    let proxy = Relay::start(Place::Port(port));
-    let mut scene = Scene::at(server, &format!("redis://127.0.0.1:{}", proxy.port()), &options(&[]));
-    scene.wait_whole();
+    let (proxy, mut scene) = behind_a_relay();
     let mut f = figures("R14", "Redis answers 50 to 400 ms late (proxy delay)", 3);
     let share = |scene: &Scene| {
         let (conflated, writes) = (scene.count("conflated_total"), scene.count("state_flushes_total"));
