@@ -27,7 +27,7 @@ fn client(base: &str, clock: Clock) -> Rest {
     Rest::new(Endpoints::at(base), credential, symbols, settings, clock, Skew::default()).unwrap()
 }
 
-fn ok(data: &str) -> String {
+pub fn ok(data: &str) -> String {
     format!(r#"{{"code":"00000","msg":"success","requestTime":1753103840140,"data":{data}}}"#)
 }
 
@@ -167,7 +167,7 @@ fn fills_beyond_one_reading_are_read_on_and_known_ones_are_not_read_again() {
             (200, ok(&format!(r#"{{"fillList":[{}],"endId":"{oldest}"}}"#, rows.join(","))))
         })
         .await;
-        let settings = RestSettings { fill_pages: 1, fill_pause: Duration::ZERO, ..RestSettings::default() };
+        let settings = RestSettings { fill_pages: 10, ..RestSettings::default() };
         let symbols = Arc::new(Symbols::usdt(["BTCUSDT"]));
         let credential = Some(Credential::new("key", "s", "pass"));
         let rest =
@@ -189,7 +189,7 @@ fn fills_beyond_one_reading_are_read_on_and_known_ones_are_not_read_again() {
         assert_eq!((seen.len() as u64, readings, asked.get()), (ALL, 3, 24));
         let known = |fill: &Fill| seen.contains(&fill.trade_id);
         let (answer, left) = rest.fills(Generation::Classic, Product::UsdtFutures, 0, None, &known).await.unwrap();
-        assert_eq!((answer.reports.len(), left, asked.get()), (100, None, 25), "one page tells that nothing is new");
+        assert_eq!((answer.reports.len(), left, asked.get()), (1_000, None, 34), "ten pages tell that nothing is new");
     });
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A failed or odd answer is counted and told; it is never handed on, least of all as 'flat'.
 
+mod fills;
 mod rounds;
 
 use self::rounds::Rounds;
@@ -92,6 +93,8 @@ pub struct ReconcilerSettings {
     pub contracts_every: Duration,
     /// How far back fills are read at the start.
     pub fills_back: Duration,
+    /// Between two stretches of pages of fills.
+    pub fills_pause: Duration,
     /// Pause after the exchange refused the key.
     pub refused_pause: Duration,
 }
@@ -104,6 +107,7 @@ impl Default for ReconcilerSettings {
             clock_every: Duration::from_secs(60),
             contracts_every: Duration::from_secs(600),
             fills_back: Duration::from_secs(24 * 3_600),
+            fills_pause: Duration::from_secs(1),
             refused_pause: Duration::from_secs(60),
         }
     }

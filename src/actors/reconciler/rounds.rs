@@ -3,13 +3,14 @@
 use super::super::health::Problem;
 use super::super::validator::ValidatorMsg;
 use super::super::watchdog::WatchdogMsg;
+use super::fills::{Fills, Reading, Step};
 use super::{Outlets, ReconcilerCounters, ReconcilerSettings, Wanted};
 use crate::alive::{SILENCE, while_waiting};
 use crate::clock::Clock;
 use crate::domain::account::Fill;
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::report::{Batch, Origin, Report};
-use crate::domain::symbol::{Product, SymbolId};
+use crate::domain::report::{Batch, Origin};
+use crate::domain::symbol::SymbolId;
 use crate::error::Remedy;
 use crate::exchange::bitget::consts::Generation;
 use crate::exchange::bitget::dialect::Dialect;
@@ -18,8 +19,7 @@ use crate::exchange::bitget::parse::Decoded;
 use crate::exchange::bitget::rest::Rest;
 use crate::exchange::bitget::subscribe::products_of;
 use crate::supervise::Progress;
-use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::VecDeque;
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,43 +35,6 @@ const CLOCK_GAP: Duration = Duration::from_secs(1);
 /// REST belong to the whole account.
 const DOUBLINGS: u32 = 3;
 
-/// Ids of the fills that were handed on; bounded, oldest forgotten first.
-#[derive(Default)]
-struct SeenFills {
-    ids: FxHashSet<String>,
-    order: VecDeque<String>,
-}
-
-impl SeenFills {
-    /// More than one answer holds, or each round would hand on the oldest again.
-    const MAX: usize = 16_384;
-
-    /// True for a fill that was not seen before.
-    fn is_new(&mut self, id: &str) -> bool {
-        if self.ids.contains(id) {
-            return false;
-        }
-        if self.order.len() == Self::MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-        self.ids.insert(id.to_owned());
-        self.order.push_back(id.to_owned());
-        true
-    }
-}
-
-/// Older fills behind the ones that were read: they are read on in the next rounds, from `cursor` back to `since_ms`.
-struct Unread {
-    product: Product,
-    since_ms: i64,
-    cursor: String,
-}
-
-/// So many outages' fills wait to be read.
-const UNREAD_MAX: usize = 32;
-
 /// The nobody-listens-any-more of this task.
 struct Gone;
 
@@ -84,10 +47,7 @@ pub(super) struct Rounds {
     out: Outlets,
     progress: Progress,
     wanted: Rc<Wanted>,
-    fills: SeenFills,
-    fills_since_ms: i64,
-    /// Fills that a reading did not reach.
-    unread: VecDeque<Unread>,
+    fills: Fills,
     /// Last known state of each configured contract; `None` = not listed.
     contracts: FxHashMap<SymbolId, Option<String>>,
     /// What people were told, `None` before the first outcome: a former incarnation may have told them anything, so the
@@ -120,9 +80,7 @@ impl Rounds {
             out,
             progress,
             wanted,
-            fills: SeenFills::default(),
-            fills_since_ms: 0,
-            unread: VecDeque::new(),
+            fills: Fills::since(0),
             contracts: FxHashMap::default(),
             failing: None,
             key_refused: None,
@@ -132,7 +90,7 @@ impl Rounds {
     }
 
     pub(super) fn reading_fills_since(mut self, since_ms: i64) -> Self {
-        self.fills_since_ms = since_ms;
+        self.fills = Fills::since(since_ms);
         self
     }
 
@@ -146,6 +104,8 @@ impl Rounds {
         let (mut clock_due, mut contracts_due, mut round_due) = (start, start, start);
         // The exchange asked for a pause: until then nothing private is asked, whoever doubts.
         let mut quiet_until = start;
+        let mut fills_due = start;
+        let mut is_confirmed = false;
         // The clock first: everything that is signed and judged needs it.
         let mut read_at: Option<Instant> = None;
         let mut clock_read = start;
@@ -175,7 +135,12 @@ impl Rounds {
                 if let Err(Remedy::Retry { after }) = outcome.as_ref().map_err(RestError::remedy) {
                     quiet_until = Instant::now() + after;
                 }
-                let hopeless = self.judge(outcome).await;
+                is_confirmed = outcome.is_ok();
+                let hopeless = match outcome {
+                    // Told before the fills are read, which may take minutes; not while they are what fails.
+                    Ok(()) if self.fills.is_failing() => false,
+                    outcome => self.judge("positions cannot be confirmed", outcome).await,
+                };
                 let pause = match (hopeless, known) {
                     (true, _) => self.settings.refused_pause,
                     (false, true) => self.settings.every,
@@ -184,6 +149,19 @@ impl Rounds {
                 };
                 if everything || hopeless {
                     round_due = Instant::now() + pause;
+                }
+            }
+            // The exchange limits this path a second; positions are asked for in between.
+            if private && self.fills.next().is_some() && Instant::now() >= quiet_until.max(fills_due) {
+                let was_failing = self.fills.is_failing();
+                let outcome = self.fills().await?;
+                fills_due = Instant::now() + self.settings.fills_pause;
+                if let Err(Remedy::Retry { after }) = outcome.as_ref().map_err(RestError::remedy) {
+                    quiet_until = Instant::now() + after;
+                }
+                let is_over = was_failing && !self.fills.is_failing() && is_confirmed;
+                if outcome.is_err() || is_over {
+                    self.judge("fills cannot be read", outcome).await;
                 }
             }
             if now >= contracts_due {
@@ -198,6 +176,9 @@ impl Rounds {
                 let mut next = round_due;
                 if self.wanted.positions.get() {
                     next = next.min(read_at.map_or(now, |at| at + self.suspicion_gap()));
+                }
+                if self.fills.next().is_some() {
+                    next = next.min(fills_due);
                 }
                 due = due.min(next.max(quiet_until));
             }
@@ -226,7 +207,7 @@ impl Rounds {
         self.hurried_at = Some(now);
     }
 
-    /// Positions, and the rest of what the account has to say if `everything` is wanted.
+    /// Positions; the account too if `everything` is wanted, and then its fills are to be read.
     async fn round(&mut self, everything: bool) -> Result<Result<(), RestError>, Gone> {
         let generation = match self.patiently(self.dialect.ask(&self.rest)).await {
             Ok(generation) => generation,
@@ -237,7 +218,7 @@ impl Rounds {
             outcome = self.account(generation).await?;
         }
         if everything && outcome.is_ok() {
-            outcome = self.fills(generation).await?;
+            self.fills.begin(products_of(self.rest.symbols()));
         }
         Ok(outcome)
     }
@@ -270,61 +251,31 @@ impl Rounds {
         }
     }
 
-    async fn fills(&mut self, generation: Generation) -> Result<Result<(), RestError>, Gone> {
-        /// Fills may be listed later than they happened.
-        const OVERLAP_MS: i64 = 60_000;
-        let mut newest_ms = self.fills_since_ms;
-        for product in products_of(self.rest.symbols()) {
-            let since_ms = self.fills_since_ms;
-            let known = |fill: &Fill| self.fills.ids.contains(&fill.trade_id);
-            let asked = self.rest.fills(generation, product, since_ms, None, &known);
-            let (answer, left) = match self.patiently(asked).await {
-                Ok(answer) => answer,
-                Err(error) => return self.failed("fills", &error).await.map(|()| Err(error)),
-            };
-            newest_ms = answer.reports.iter().map(Report::exchange_time_ms).fold(newest_ms, i64::max);
-            self.later(product, since_ms, left);
-            self.hand_on_new(answer).await?;
-        }
-        self.fills_since_ms = self.fills_since_ms.max(newest_ms - OVERLAP_MS);
-        // One reading a round: positions are asked for in between.
-        let Some(Unread { product, since_ms, cursor }) = self.unread.pop_front() else { return Ok(Ok(())) };
-        let asked = self.rest.fills(generation, product, since_ms, Some(cursor.clone()), &|_| false);
+    /// One stretch of the fills that are to be read.
+    async fn fills(&mut self) -> Result<Result<(), RestError>, Gone> {
+        let generation = self.dialect.known().unwrap_or(Generation::Unified);
+        let Some(Reading { product, since_ms, cursor, .. }) = self.fills.next().cloned() else { return Ok(Ok(())) };
+        let is_known = |fill: &Fill| self.fills.is_known(fill);
+        let asked = self.rest.fills(generation, product, since_ms, cursor, &is_known);
         match self.patiently(asked).await {
-            Ok((answer, left)) => {
-                self.later(product, since_ms, left);
-                self.hand_on_new(answer).await.map(Ok)
+            Ok((mut answer, left)) => {
+                match self.fills.answered(&mut answer.reports, left) {
+                    Step::More | Step::Done => {}
+                    Step::Later => info!(?product, since_ms, "many fills: the older ones follow in the next rounds"),
+                    Step::LeftOut => {
+                        self.counters.shared.1.fetch_add(1, Ordering::Relaxed);
+                        warn!(?product, since_ms, "too many outages with unread fills; these are left out");
+                    }
+                }
+                self.hand_on(answer).await.map(Ok)
             }
             Err(error) => {
-                if error.remedy() == Remedy::GiveUp {
+                if let Some(Reading { product, since_ms, .. }) = self.fills.failed(error.remedy() == Remedy::GiveUp) {
                     warn!(%error, ?product, since_ms, "older fills cannot be read on; they are left out");
-                } else {
-                    self.unread.push_front(Unread { product, since_ms, cursor });
                 }
                 self.failed("fills", &error).await.map(|()| Err(error))
             }
         }
-    }
-
-    /// Notes where reading has to go on.
-    fn later(&mut self, product: Product, since_ms: i64, left: Option<String>) {
-        let Some(cursor) = left else { return };
-        info!(?product, since_ms, "more fills than are read at once; the older ones follow in the next rounds");
-        if self.unread.len() == UNREAD_MAX {
-            self.counters.shared.1.fetch_add(1, Ordering::Relaxed);
-            warn!(?product, since_ms, "too many outages with unread fills; these are left out");
-            return;
-        }
-        self.unread.push_back(Unread { product, since_ms, cursor });
-    }
-
-    /// Fills that were handed on before are not handed on again.
-    async fn hand_on_new(&mut self, mut answer: Decoded) -> Result<(), Gone> {
-        answer.reports.retain(|report| match report {
-            Report::Fill(fill) => self.fills.is_new(&fill.trade_id),
-            _ => true,
-        });
-        self.hand_on(answer).await
     }
 
     async fn contracts(&mut self, generation: Generation) -> Result<(), RestError> {
@@ -390,7 +341,7 @@ impl Rounds {
     }
 
     /// Tells people when asking begins to fail and when it works again. True when only a person can help.
-    async fn judge(&mut self, outcome: Result<(), RestError>) -> bool {
+    async fn judge(&mut self, what: &str, outcome: Result<(), RestError>) -> bool {
         let error = match outcome {
             Ok(()) => {
                 match self.failing.replace(false) {
@@ -414,7 +365,7 @@ impl Rounds {
             warn!(%error, "no answer to the question for the truth");
         }
         // Each time: a watchdog that was replaced meanwhile has forgotten it; one that knows it says nothing.
-        let text = format!("positions cannot be confirmed over REST: {error}");
+        let text = format!("{what} over REST: {error}");
         self.problem(Problem::Reconcile, Some(text)).await;
         if let (true, RestError::Code { code, .. }) = (hopeless, &error) {
             self.key_refused = Some(true);

@@ -32,8 +32,6 @@ pub struct RestSettings {
     pub body_max: usize,
     /// Pages of fills that are read at a stretch, 100 rows each: the exchange allows ten calls of this path a second.
     pub fill_pages: u32,
-    /// Between two stretches.
-    pub fill_pause: Duration,
 }
 
 impl Default for RestSettings {
@@ -44,14 +42,11 @@ impl Default for RestSettings {
             backoff: Duration::from_secs(1),
             body_max: 8 * 1024 * 1024,
             fill_pages: 10,
-            fill_pause: Duration::from_secs(1),
         }
     }
 }
 
 const FILLS_PER_PAGE: usize = 100;
-/// Stretches of [`RestSettings::fill_pages`] that one call reads at most: 10 000 fills with the default.
-const FILL_STRETCHES: u32 = 10;
 /// The account belongs to the classic interface.
 const CODE_CLASSIC: i64 = 40084;
 
@@ -186,9 +181,9 @@ impl Rest {
         Ok(all)
     }
 
-    /// Fills of one product since `since_ms`, oldest first. The exchange tells the newest first, page by page, from
-    /// `from` on. It ends early behind a stretch of fills that are all known. Where [`FILL_STRETCHES`] do not reach
-    /// back to `since_ms`, the place to go on from is the second answer.
+    /// One stretch of the fills of one product since `since_ms`, oldest first. The exchange tells the newest first, page
+    /// by page, from `from` on. Where [`RestSettings::fill_pages`] do not reach back to `since_ms`, and were not all
+    /// known, the place to go on from is the second answer. Whoever goes on leaves the path a second's rest.
     pub async fn fills(
         &self,
         generation: Generation,
@@ -202,12 +197,8 @@ impl Rest {
         let limit = FILLS_PER_PAGE.to_string();
         let mut all = Decoded::default();
         let mut cursor = from;
-        let mut known_in_a_row = 0;
-        let pages = self.settings.fill_pages.max(1);
-        for n in 0..pages * FILL_STRETCHES {
-            if n > 0 && n % pages == 0 {
-                tokio::time::sleep(self.settings.fill_pause).await;
-            }
+        let mut is_end = false;
+        for _ in 0..self.settings.fill_pages.max(1) {
             let (path, category, page) = match generation {
                 Generation::Classic => ("/api/v2/mix/order/fills", "productType", "idLessThan"),
                 Generation::Unified => ("/api/v3/trade/fills", "category", "cursor"),
@@ -219,19 +210,17 @@ impl Rest {
             query.sort_unstable();
             let body = self.get(path, &query, true).await?;
             let (rows, count, next) = self.rows(generation).fills(&body, product)?;
-            let all_known = !rows.reports.is_empty()
-                && rows.reports.iter().all(|r| matches!(r, Report::Fill(fill) if is_known(fill)));
-            known_in_a_row = if all_known { known_in_a_row + 1 } else { 0 };
             append(&mut all, rows);
-            let is_end = count < FILLS_PER_PAGE || next.is_none() || next == cursor;
-            if is_end || known_in_a_row >= pages {
-                all.reports.sort_by_key(Report::exchange_time_ms);
-                return Ok((all, None));
+            is_end = count < FILLS_PER_PAGE || next.is_none() || next == cursor;
+            if is_end {
+                break;
             }
             cursor = next;
         }
+        let is_known = |r: &Report| matches!(r, Report::Fill(fill) if is_known(fill));
+        is_end |= !all.reports.is_empty() && all.reports.iter().all(is_known);
         all.reports.sort_by_key(Report::exchange_time_ms);
-        Ok((all, cursor))
+        Ok((all, cursor.filter(|_| !is_end)))
     }
 
     /// The configured contracts of one product as the exchange lists them; what is missing there is not in the answer.

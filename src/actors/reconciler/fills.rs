@@ -1,0 +1,173 @@
+//! Which fills are still to be read. Bookkeeping only: no question is asked here.
+//!
+//! The exchange tells fills newest first. They are read a stretch of pages at a time, so that positions can be asked
+//! for in between however many there are. A reading ends where it meets what is known or what it was to reach back to;
+//! one that takes too long makes room for newer fills and is taken up again in later rounds.
+
+use crate::domain::account::Fill;
+use crate::domain::report::Report;
+use crate::domain::symbol::Product;
+use rustc_hash::FxHashSet;
+use std::collections::VecDeque;
+
+/// Fills may be listed later than they happened.
+const OVERLAP_MS: i64 = 60_000;
+/// Stretches that a reading takes before newer fills are looked for again.
+const STRETCHES: u32 = 10;
+/// So many outages' fills wait to be read, give or take the one that is being read.
+const UNREAD_MAX: usize = 32;
+
+/// Ids of the fills that were handed on; bounded, oldest forgotten first.
+#[derive(Default)]
+struct Seen {
+    ids: FxHashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Seen {
+    /// More than one reading holds, or each round would hand on the oldest again.
+    const MAX: usize = 16_384;
+
+    /// True for a fill that was not seen before.
+    fn is_new(&mut self, id: &str) -> bool {
+        if self.ids.contains(id) {
+            return false;
+        }
+        if self.order.len() == Self::MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        self.ids.insert(id.to_owned());
+        self.order.push_back(id.to_owned());
+        true
+    }
+}
+
+/// Fills of one product from `cursor` (`None`: the newest) back to `since_ms`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub product: Product,
+    pub since_ms: i64,
+    pub cursor: Option<String>,
+    stretches: u32,
+    /// Begun in this round: behind known fills it has nothing to find. What an earlier round left unread may lie
+    /// between known ones.
+    is_new: bool,
+}
+
+/// What an answer came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The reading goes on.
+    More,
+    /// It makes room; the rest is read in later rounds.
+    Later,
+    /// It makes room, and its rest is left out: too many wait already.
+    LeftOut,
+    /// It has come to its end.
+    Done,
+}
+
+/// See the module's text.
+pub(super) struct Fills {
+    seen: Seen,
+    since_ms: i64,
+    newest_ms: i64,
+    /// Of this round, in this order.
+    now: VecDeque<Reading>,
+    /// What earlier rounds did not reach.
+    unread: VecDeque<Reading>,
+    is_failing: bool,
+}
+
+impl Fills {
+    pub fn since(since_ms: i64) -> Self {
+        Self {
+            seen: Seen::default(),
+            since_ms,
+            newest_ms: since_ms,
+            now: VecDeque::new(),
+            unread: VecDeque::new(),
+            is_failing: false,
+        }
+    }
+
+    /// A round begins: the newest fills of each product, then one of the readings that were left. Nothing happens while
+    /// the former round's fills are being read.
+    pub fn begin(&mut self, products: impl IntoIterator<Item = Product>) {
+        if !self.now.is_empty() {
+            return;
+        }
+        let (since_ms, cursor) = (self.since_ms, None);
+        let new = |product| Reading { product, since_ms, cursor: cursor.clone(), stretches: 0, is_new: true };
+        self.now.extend(products.into_iter().map(new));
+        self.now.extend(self.unread.pop_front());
+    }
+
+    /// What is to be asked for next.
+    pub fn next(&self) -> Option<&Reading> {
+        self.now.front()
+    }
+
+    /// Whether reading may stop behind this one.
+    pub fn is_known(&self, fill: &Fill) -> bool {
+        self.now.front().is_some_and(|reading| reading.is_new) && self.seen.ids.contains(&fill.trade_id)
+    }
+
+    /// Books one stretch of the reading that [`Fills::next`] tells, and takes out of it what was handed on before. `left`
+    /// is where it goes on.
+    pub fn answered(&mut self, reports: &mut Vec<Report>, left: Option<String>) -> Step {
+        if let Some(newest_ms) = reports.iter().map(Report::exchange_time_ms).max() {
+            self.newest_ms = self.newest_ms.max(newest_ms);
+        }
+        reports.retain(|report| match report {
+            Report::Fill(fill) => self.seen.is_new(&fill.trade_id),
+            _ => true,
+        });
+        let Some(mut reading) = self.now.pop_front() else { return Step::Done };
+        let step = match left {
+            None => Step::Done,
+            Some(_) if reading.stretches + 1 < STRETCHES => {
+                self.now.push_front(Reading { cursor: left, stretches: reading.stretches + 1, ..reading });
+                Step::More
+            }
+            Some(_) if self.unread.len() < UNREAD_MAX => {
+                reading = Reading { cursor: left, stretches: 0, is_new: false, ..reading };
+                self.unread.push_back(reading);
+                Step::Later
+            }
+            Some(_) => Step::LeftOut,
+        };
+        if !self.now.iter().any(|reading| reading.is_new) {
+            self.since_ms = self.since_ms.max(self.newest_ms - OVERLAP_MS);
+        }
+        self.is_failing &= !self.now.is_empty();
+        step
+    }
+
+    /// No answer: the newest fills are asked for again in the next round, and what had been begun goes on there. Returns
+    /// what is left out: what an earlier round left is given up if asking again `is_hopeless`.
+    pub fn failed(&mut self, is_hopeless: bool) -> Option<Reading> {
+        self.is_failing = true;
+        self.newest_ms = self.since_ms;
+        let asked = self.now.pop_front();
+        let is_given_up = |reading: &Reading| is_hopeless && !reading.is_new && reading.stretches == 0;
+        let left_out = asked.as_ref().filter(|reading| is_given_up(reading)).cloned();
+        // What was handed on of a reading is known from now on: the next one would end there, above the rest.
+        let rest = asked.into_iter().chain(self.now.drain(..)).filter(|r| r.stretches > 0 || !r.is_new);
+        for reading in rest.filter(|reading| left_out.as_ref() != Some(reading)) {
+            self.unread.push_front(Reading { stretches: 0, is_new: false, ..reading });
+        }
+        left_out
+    }
+
+    /// The last question was not answered, and not all that followed were yet.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing
+    }
+}
+
+#[cfg(test)]
+#[path = "fills_tests.rs"]
+mod tests;

@@ -1,0 +1,156 @@
+use super::*;
+use crate::domain::account::{FillEffect, OrderSide};
+use crate::domain::symbol::SymbolId;
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+/// Rows of one stretch.
+const ROWS: usize = 3;
+const MINUTE: i64 = 60_000;
+
+fn fill(id: i64) -> Report {
+    Report::Fill(Box::new(Fill {
+        symbol: SymbolId(0),
+        exchange_time_ms: id * MINUTE,
+        trade_id: id.to_string(),
+        order_id: String::new(),
+        client_order_id: None,
+        side: OrderSide::Buy,
+        hold_side: None,
+        effect: FillEffect::Open,
+        price: Decimal::ONE,
+        size: Decimal::ONE,
+        fee: Decimal::ZERO,
+        fee_coin: String::new(),
+        profit: Decimal::ZERO,
+    }))
+}
+
+/// What the exchange and its client answer where fill `1..=last` have happened, one a minute.
+fn stretch(fills: &Fills, reading: &Reading, last: i64) -> (Vec<Report>, Option<String>) {
+    let from = reading.cursor.as_ref().map_or(last, |id| id.parse::<i64>().unwrap() - 1);
+    let first = (reading.since_ms + MINUTE - 1) / MINUTE;
+    let rows: Vec<_> = (first.max(1)..=from).rev().take(ROWS).map(fill).collect();
+    let is_known = |r: &Report| matches!(r, Report::Fill(fill) if fills.is_known(fill));
+    let lowest = from - ROWS as i64 + 1;
+    let is_end = rows.len() < ROWS || rows.iter().all(is_known);
+    (rows, (!is_end).then(|| lowest.to_string()))
+}
+
+fn ids(reports: &[Report]) -> Vec<i64> {
+    let id = |r: &Report| if let Report::Fill(fill) = r { fill.trade_id.parse().unwrap() } else { 0 };
+    reports.iter().map(id).collect()
+}
+
+#[derive(Clone, Debug)]
+enum Happens {
+    /// So many fills.
+    Fills(i64),
+    Round,
+    Question,
+    NoAnswer,
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        2 => (1_i64..80).prop_map(Happens::Fills),
+        3 => Just(Happens::Round),
+        12 => Just(Happens::Question),
+        2 => Just(Happens::NoAnswer),
+    ]
+}
+
+proptest! {
+    /// Whatever fails in between and whatever comes meanwhile: each fill is handed on, once.
+    #[test]
+    fn every_fill_is_handed_on_once(story in prop::collection::vec(happens(), 1..200)) {
+        let (mut fills, mut last, mut handed_on) = (Fills::since(0), 0, Vec::new());
+        let calm = (0..400).flat_map(|_| {
+            std::iter::once(Happens::Round).chain(std::iter::repeat_n(Happens::Question, 25))
+        });
+        for what in story.into_iter().chain(calm) {
+            match what {
+                Happens::Fills(count) => last += count,
+                Happens::Round => fills.begin([Product::UsdtFutures]),
+                Happens::Question => {
+                    let Some(reading) = fills.next() else { continue };
+                    let (mut rows, left) = stretch(&fills, reading, last);
+                    let step = fills.answered(&mut rows, left);
+                    prop_assert_ne!(step, Step::LeftOut);
+                    handed_on.extend(ids(&rows));
+                }
+                Happens::NoAnswer => {
+                    if fills.next().is_some() {
+                        prop_assert_eq!(fills.failed(false), None);
+                        prop_assert!(fills.is_failing());
+                    }
+                }
+            }
+        }
+        handed_on.sort_unstable();
+        prop_assert_eq!(handed_on, (1..=last).collect::<Vec<_>>());
+        prop_assert!(!fills.is_failing());
+        prop_assert!(fills.next().is_none() && fills.unread.is_empty());
+    }
+}
+
+#[test]
+fn what_was_known_ends_a_reading_at_its_first_stretch() {
+    let mut fills = Fills::since(0);
+    let read = |fills: &mut Fills, last: i64| {
+        fills.begin([Product::UsdtFutures]);
+        let mut questions = 0;
+        while let Some(reading) = fills.next() {
+            let (mut rows, left) = stretch(fills, reading, last);
+            fills.answered(&mut rows, left);
+            questions += 1;
+        }
+        questions
+    };
+    assert_eq!(read(&mut fills, 12), 5, "four full stretches, and one that tells the end");
+    assert_eq!(read(&mut fills, 12), 1);
+    assert_eq!(fills.since_ms, 12 * MINUTE - OVERLAP_MS);
+}
+
+#[test]
+fn old_fills_that_cannot_be_read_are_left_out_and_new_ones_never() {
+    let mut fills = Fills::since(0);
+    let left = || Some("7".to_owned());
+    let begin = |fills: &mut Fills| fills.begin([Product::UsdtFutures, Product::UsdcFutures]);
+    begin(&mut fills);
+    assert_eq!(fills.failed(true), None, "the next round asks again");
+    begin(&mut fills);
+    for n in 1..=STRETCHES {
+        let step = fills.answered(&mut vec![], left());
+        assert_eq!(step, if n < STRETCHES { Step::More } else { Step::Later });
+    }
+    assert!(fills.is_failing(), "the other product's were not answered");
+    assert_eq!(fills.answered(&mut vec![], None), Step::Done);
+    assert!(!fills.is_failing());
+    begin(&mut fills);
+    fills.answered(&mut vec![], None);
+    fills.answered(&mut vec![], None);
+    let old = fills.next().cloned().expect("what was left");
+    assert_eq!((old.cursor.clone(), fills.failed(false)), (left(), None), "it is tried again");
+    begin(&mut fills);
+    fills.answered(&mut vec![], None);
+    fills.answered(&mut vec![], None);
+    assert_eq!(fills.failed(true), Some(old));
+    assert!(fills.unread.is_empty());
+}
+
+#[test]
+fn so_many_outages_wait_and_the_next_is_left_out() {
+    let mut fills = Fills::since(0);
+    for n in 0..=UNREAD_MAX {
+        let wanted = if n < UNREAD_MAX { Step::Later } else { Step::LeftOut };
+        fills.now.push_back(Reading {
+            product: Product::UsdtFutures,
+            since_ms: 0,
+            cursor: None,
+            stretches: STRETCHES - 1,
+            is_new: true,
+        });
+        assert_eq!(fills.answered(&mut vec![], Some("7".to_owned())), wanted);
+    }
+}
