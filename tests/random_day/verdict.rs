@@ -76,14 +76,19 @@ pub fn events(shared: &Shared, book: &Book) -> Events {
     told
 }
 
-/// Waits until nothing is wrong any more, at most [`SETTLE`]; what still is then.
+/// Waits until nothing is wrong any more, at most [`SETTLE`] after the last missing event came; what still is then.
 pub fn settle(scene: &Scene, shared: &Shared, book: &Book) -> Vec<String> {
-    let until = Instant::now() + SETTLE;
+    let mut until = Instant::now() + SETTLE;
+    let mut missing = u64::MAX;
     loop {
         let mut wrong = compare(scene).unwrap_or_else(|e| vec![format!("redis cannot be read: {e}")]);
         let told = events(shared, book);
         if told.lost + told.duplicated + told.reordered + told.unknown > 0 {
             wrong.push(format!("events: {told:?}"));
+        }
+        // Fills of an outage are read at the pace that the exchange allows: as long as they come, they are waited for.
+        if told.lost < missing {
+            (missing, until) = (told.lost, Instant::now() + SETTLE);
         }
         wrong.extend(unbalanced(scene));
         if wrong.is_empty() || Instant::now() >= until {

@@ -7,7 +7,7 @@
 use crate::domain::account::Fill;
 use crate::domain::report::Report;
 use crate::domain::symbol::Product;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 
 /// Fills may be listed later than they happened.
@@ -72,8 +72,9 @@ pub(super) enum Step {
 /// See the module's text.
 pub(super) struct Fills {
     seen: Seen,
-    since_ms: i64,
-    newest_ms: i64,
+    /// How far back new fills of each product have to be looked for: what lies below is known, or waits in `unread`.
+    since_ms: FxHashMap<Product, i64>,
+    first_ms: i64,
     /// Of this round, in this order.
     now: VecDeque<Reading>,
     /// What earlier rounds did not reach.
@@ -85,23 +86,24 @@ impl Fills {
     pub fn since(since_ms: i64) -> Self {
         Self {
             seen: Seen::default(),
-            since_ms,
-            newest_ms: since_ms,
+            since_ms: FxHashMap::default(),
+            first_ms: since_ms,
             now: VecDeque::new(),
             unread: VecDeque::new(),
             is_failing: false,
         }
     }
 
-    /// A round begins: the newest fills of each product, then one of the readings that were left. Nothing happens while
+    /// A round begins: the newest fills of each product, then the newest of the readings that were left. Nothing happens while
     /// the former round's fills are being read.
     pub fn begin(&mut self, products: impl IntoIterator<Item = Product>) {
         if !self.now.is_empty() {
             return;
         }
-        let (since_ms, cursor) = (self.since_ms, None);
-        let new = |product| Reading { product, since_ms, cursor: cursor.clone(), stretches: 0, is_new: true };
-        self.now.extend(products.into_iter().map(new));
+        for product in products {
+            let since_ms = self.since_ms.get(&product).copied().unwrap_or(self.first_ms);
+            self.now.push_back(Reading { product, since_ms, cursor: None, stretches: 0, is_new: true });
+        }
         self.now.extend(self.unread.pop_front());
     }
 
@@ -118,14 +120,16 @@ impl Fills {
     /// Books one stretch of the reading that [`Fills::next`] tells, and takes out of it what was handed on before. `left`
     /// is where it goes on.
     pub fn answered(&mut self, reports: &mut Vec<Report>, left: Option<String>) -> Step {
-        if let Some(newest_ms) = reports.iter().map(Report::exchange_time_ms).max() {
-            self.newest_ms = self.newest_ms.max(newest_ms);
-        }
+        let newest_ms = reports.iter().map(Report::exchange_time_ms).max();
         reports.retain(|report| match report {
             Report::Fill(fill) => self.seen.is_new(&fill.trade_id),
             _ => true,
         });
-        let Some(mut reading) = self.now.pop_front() else { return Step::Done };
+        let Some(reading) = self.now.pop_front() else { return Step::Done };
+        if let (true, Some(newest_ms)) = (reading.is_new, newest_ms) {
+            let since_ms = self.since_ms.entry(reading.product).or_insert(self.first_ms);
+            *since_ms = (*since_ms).max(newest_ms - OVERLAP_MS);
+        }
         let step = match left {
             None => Step::Done,
             Some(_) if reading.stretches + 1 < STRETCHES => {
@@ -133,15 +137,11 @@ impl Fills {
                 Step::More
             }
             Some(_) if self.unread.len() < UNREAD_MAX => {
-                reading = Reading { cursor: left, stretches: 0, is_new: false, ..reading };
-                self.unread.push_back(reading);
+                self.unread.push_front(Reading { cursor: left, stretches: 0, is_new: false, ..reading });
                 Step::Later
             }
             Some(_) => Step::LeftOut,
         };
-        if !self.now.iter().any(|reading| reading.is_new) {
-            self.since_ms = self.since_ms.max(self.newest_ms - OVERLAP_MS);
-        }
         self.is_failing &= !self.now.is_empty();
         step
     }
@@ -150,11 +150,10 @@ impl Fills {
     /// what is left out: what an earlier round left is given up if asking again `is_hopeless`.
     pub fn failed(&mut self, is_hopeless: bool) -> Option<Reading> {
         self.is_failing = true;
-        self.newest_ms = self.since_ms;
         let asked = self.now.pop_front();
         let is_given_up = |reading: &Reading| is_hopeless && !reading.is_new && reading.stretches == 0;
         let left_out = asked.as_ref().filter(|reading| is_given_up(reading)).cloned();
-        // What was handed on of a reading is known from now on: the next one would end there, above the rest.
+        // The next reading looks no further back than to where this one began.
         let rest = asked.into_iter().chain(self.now.drain(..)).filter(|r| r.stretches > 0 || !r.is_new);
         for reading in rest.filter(|reading| left_out.as_ref() != Some(reading)) {
             self.unread.push_front(Reading { stretches: 0, is_new: false, ..reading });

@@ -109,7 +109,31 @@ fn what_was_known_ends_a_reading_at_its_first_stretch() {
     };
     assert_eq!(read(&mut fills, 12), 5, "four full stretches, and one that tells the end");
     assert_eq!(read(&mut fills, 12), 1);
-    assert_eq!(fills.since_ms, 12 * MINUTE - OVERLAP_MS);
+    assert_eq!(fills.since_ms[&Product::UsdtFutures], 12 * MINUTE - OVERLAP_MS);
+}
+
+/// An exchange that fails now and then must not make a long day be read again and again.
+#[test]
+fn what_failures_left_is_read_once() {
+    let (mut fills, last, mut questions) = (Fills::since(0), 1_000, 0);
+    for round in 0.. {
+        fills.begin([Product::UsdtFutures]);
+        for n in 0.. {
+            let Some(reading) = fills.next() else { break };
+            if round < 30 && n == 2 {
+                fills.failed(false);
+                break;
+            }
+            let (mut rows, left) = stretch(&fills, reading, last);
+            fills.answered(&mut rows, left);
+            questions += 1;
+        }
+        if round >= 30 && fills.unread.is_empty() {
+            break;
+        }
+    }
+    let rounds = 500;
+    assert!(questions < last as usize / ROWS + rounds, "{questions} questions");
 }
 
 #[test]
