@@ -5,7 +5,7 @@
 //! * [`board`]: what is accepted and what is written, readable by everybody without a message.
 //! * [`resp`], [`reply`], [`link`], [`sentinel`]: the writer's own connection; [`class`]: what its errors mean.
 //! * [`guard`]: why nothing can land after something newer.
-//! * [`shelf`]: the newest state; [`outbox`], [`spool`], [`publish`]: events, exactly once.
+//! * [`shelf`]: the newest state; [`ids`], [`outbox`], [`spool`], [`publish`]: events, exactly once.
 //! * [`desk`]: what outlives a dead room; [`engine`]: all of it in one task, testable without an actor.
 
 pub mod board;
@@ -14,6 +14,7 @@ pub mod desk;
 pub mod encode;
 pub mod engine;
 pub mod guard;
+pub mod ids;
 pub mod keys;
 pub mod link;
 pub mod outbox;

@@ -3,15 +3,15 @@
 use super::board::{Board, Counts};
 use super::encode::Layout;
 use super::encode::event::{event_id, event_ms, record};
+use super::ids::Ids;
 use super::spool::{Found, Order, Spool, Stored};
 use crate::domain::event::Event;
-use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Copies kept in memory so that the usual case reads no disk.
-const CACHE_MAX: usize = 10_000;
+/// Copies kept in memory so that the usual case reads no disk; about a kilobyte each.
+const CACHE_MAX: usize = 2_000;
 /// Records that the spool's thread has no room for yet. Beyond it the room takes no more messages.
 const WAITING_MAX: usize = 4_096;
 /// So often in a row a reading may bring nothing before its place counts as damaged.
@@ -44,8 +44,7 @@ pub struct Outbox {
     found_last: u64,
     next_seq: u64,
     last_ms: i64,
-    ids: FxHashSet<String>,
-    ids_order: VecDeque<String>,
+    ids: Ids,
     waiting: VecDeque<Stored>,
     /// A contiguous run of records.
     cache: VecDeque<(u64, Arc<[u8]>)>,
@@ -69,8 +68,7 @@ impl Outbox {
             found_last: found.last_seq,
             next_seq: found.last_seq + 1,
             last_ms: found.last_ms,
-            ids: found.ids.iter().cloned().collect(),
-            ids_order: found.ids.into(),
+            ids: Ids::of(found.ids),
             waiting: VecDeque::new(),
             cache: VecDeque::new(),
             empty_reads: 0,
@@ -84,14 +82,8 @@ impl Outbox {
     /// Numbers an event and sends it to the spool. The same event twice counts once.
     pub fn accept(&mut self, layout: &Layout, event: &Event) {
         let id = event_id(layout, event);
-        if !self.ids.insert(id.clone()) {
+        if !self.ids.is_new(&id) {
             return Counts::add(&self.board.counts.events_duplicate_total, 1);
-        }
-        self.ids_order.push_back(id.clone());
-        if self.ids_order.len() > Found::IDS_MAX
-            && let Some(old) = self.ids_order.pop_front()
-        {
-            self.ids.remove(&old);
         }
         let seq = self.next_seq;
         self.next_seq += 1;

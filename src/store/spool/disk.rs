@@ -3,6 +3,7 @@
 use super::{Found, SpoolSettings, Stored};
 use crate::fault_points;
 use crate::store::encode::event::Record;
+use crate::store::ids::{Ids, print};
 use crate::store::outbox::Batch;
 use redb::backends::InMemoryBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -14,6 +15,13 @@ use std::time::{Duration, Instant};
 const RECORDS: TableDefinition<'static, u64, (i64, &[u8])> = TableDefinition::new("records");
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const FORMAT: u64 = 1;
+
+/// Pages of the file that are kept in memory. The library's own choice, 1 GiB, would hold the whole spool there.
+const PAGES_MAX: usize = 4 * 1024 * 1024;
+
+fn create(file: &Path) -> Result<Database, redb::DatabaseError> {
+    Database::builder().set_cache_size(PAGES_MAX).create(file)
+}
 
 /// An open spool file.
 pub(super) struct Disk {
@@ -100,11 +108,11 @@ impl Disk {
 
     fn open_again(file: &Path, generation: u64) -> Result<(Self, u64), Box<redb::Error>> {
         fault_points::io("spool", "open").map_err(redb::Error::Io)?;
-        let db = match Database::create(file).map_err(boxed) {
+        let db = match create(file).map_err(boxed) {
             Err(error) if is_damaged(&error) => {
                 // Half made on a full disk, or broken under us: what it held cannot be had, what comes next can.
                 set_aside(file, i64::try_from(generation).unwrap_or(0));
-                Database::create(file).map_err(boxed)?
+                create(file).map_err(boxed)?
             }
             other => other?,
         };
@@ -112,7 +120,7 @@ impl Disk {
         if disk.prepare(generation)? != generation {
             drop(disk);
             set_aside(file, i64::try_from(generation).unwrap_or(0));
-            disk = Self { db: Database::create(file).map_err(boxed)? };
+            disk = Self { db: create(file).map_err(boxed)? };
             disk.prepare(generation)?;
         }
         let last = disk.last()?.map_or(0, |(seq, _)| seq);
@@ -121,17 +129,17 @@ impl Disk {
 
     fn try_open(file: &Path, now_ms: i64) -> Result<(Self, Found), Box<redb::Error>> {
         fault_points::io("spool", "open").map_err(redb::Error::Io)?;
-        let db = Database::create(file).map_err(boxed)?;
+        let db = create(file).map_err(boxed)?;
         let disk = Self { db };
         let generation = disk.prepare(generation_at(now_ms))?;
         let (last_seq, last_ms) = disk.last()?.unwrap_or((0, 0));
         let mut ids = Vec::new();
         let read = disk.db.begin_read().map_err(boxed)?;
         let table = read.open_table(RECORDS).map_err(boxed)?;
-        for row in table.iter().map_err(boxed)?.rev().take(Found::IDS_MAX) {
+        for row in table.iter().map_err(boxed)?.rev().take(Ids::MAX) {
             let (_, value) = row.map_err(boxed)?;
             if let Some(record) = Record::from_bytes(value.value().1) {
-                ids.push(record.id);
+                ids.push(print(&record.id));
             }
         }
         ids.reverse();

@@ -12,6 +12,7 @@ mod thread;
 
 pub use disk::{SpoolContents, inspect};
 
+use super::ids::Print;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use futures_util::task::AtomicWaker;
 use std::path::PathBuf;
@@ -92,14 +93,10 @@ pub struct Found {
     pub generation: u64,
     pub last_seq: u64,
     pub last_ms: i64,
-    /// Identities of the retained records, oldest first, at most [`Found::IDS_MAX`].
-    pub ids: Vec<String>,
+    /// Identities of the newest retained records, oldest first.
+    pub ids: Vec<Print>,
     /// A file that could not be read was put here.
     pub set_aside: Option<PathBuf>,
-}
-
-impl Found {
-    pub const IDS_MAX: usize = 100_000;
 }
 
 /// The way to the spool's thread. Clones share it; the thread ends with the last one.

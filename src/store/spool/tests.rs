@@ -47,7 +47,7 @@ fn what_was_safe_is_there_after_a_restart() {
     wait("file is free", || inspect(&folder.path().join("spool.redb"), |_| {}).is_ok());
     let (spool, found) = Spool::open(settings(folder.path()), 60);
     assert_eq!((found.generation, found.last_seq, found.last_ms, found.ids.len()), (50, 100, 100_000, 100));
-    assert_eq!(found.ids[0], format!("trap:{:016x}", 1));
+    assert_eq!(found.ids[0], crate::store::ids::print(&format!("trap:{:016x}", 1)));
     assert_eq!(read(&spool, 98, 10), [98, 99, 100]);
     assert_eq!(spool.first(), 1);
 }
@@ -152,4 +152,41 @@ fn no_damage_keeps_it_from_starting() {
         assert_eq!(readable, (last + 1..=last + 3).collect::<Vec<_>>(), "seed {seed}");
     }
     assert!(set_aside > 0, "some damage is found: {kept} kept, {set_aside} set aside");
+}
+
+/// What this process alone holds in memory, MiB.
+fn anonymous_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().split(' ').next().unwrap().parse::<u64>().unwrap() / 1_024
+}
+
+/// The file may have 256 MiB and more; the process stays small. Measured in a process of its own.
+#[test]
+fn a_large_spool_stays_on_disk() {
+    const NAME: &str = "store::spool::tests::a_large_spool_stays_on_disk";
+    const ALONE: &str = "TRAPLINE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let done = command.args(["--exact", NAME, "--nocapture"]).env(ALONE, "1").output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, _) = Spool::open(settings(folder.path()), 50);
+    let bytes: Arc<[u8]> = vec![b'x'; 64 * 1_024].into();
+    let record = |seq: u64| Stored { seq, ms: seq as i64, id: seq.to_string(), bytes: Arc::clone(&bytes) };
+    spool.append(record(1)).unwrap();
+    wait("safe", || spool.safe() == 1);
+    let before = anonymous_mib();
+    // 96 MiB, and read once, as after a long outage of Redis.
+    for seq in 2..=1_536 {
+        spool.append(record(seq)).unwrap();
+    }
+    wait("safe", || spool.safe() == 1_536);
+    for first in (1..1_536).step_by(16) {
+        assert_eq!(read(&spool, first, 16).len(), 16);
+    }
+    let grown = anonymous_mib().saturating_sub(before);
+    assert!(grown < 32, "{grown} MiB more");
 }
