@@ -1,5 +1,8 @@
 //! The papers against the code, and the layers against each other: what a reader is told is so.
 
+#[path = "papers/faults.rs"]
+mod faults;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

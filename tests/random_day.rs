@@ -16,9 +16,11 @@ mod eyes;
 mod measure;
 #[path = "random_day/plan.rs"]
 mod plan;
+#[path = "random_day/quantile.rs"]
+mod quantile;
 #[path = "random_day/recovery.rs"]
 mod recovery;
-#[path = "random_day/render.rs"]
+#[path = "random_day/render/mod.rs"]
 mod render;
 #[path = "random_day/rooms.rs"]
 mod rooms;
@@ -116,7 +118,9 @@ fn main() -> ExitCode {
             let at = words.iter().position(|word| word == name);
             at.and_then(|at| words.get(at + 1)).unwrap_or_else(|| panic!("{name} is missing"))
         };
-        let page = render::page(after("--figures").as_ref(), after("--head"));
+        let figures: &std::path::Path = after("--figures").as_ref();
+        assert!(figures.is_dir(), "{}: no folder with figures", figures.display());
+        let page = render::page(figures, after("--head"));
         std::fs::write(after("--out"), page).expect("the page");
         return ExitCode::SUCCESS;
     }

@@ -52,7 +52,7 @@ pub fn card() -> Card {
         critical: false,
         accepts: &["Fill", "Order"],
         emits: &["Event -> redis_writer", "Text -> redis_writer"],
-        state_at_restart: "kept: trade ids and figures pass as a checkpoint taken between messages",
+        state_at_restart: "kept: trade ids, orders' client ids and figures pass as a checkpoint taken between messages",
     }
 }
 
@@ -63,10 +63,16 @@ pub struct LedgerRoom {
 
 impl LedgerRoom {
     pub fn factory(rules: Vec<Rule>, default_strategy: String, writer: Port<WriterMsg>) -> Factory<Self> {
-        Arc::new(move |birth, _cx| {
+        Arc::new(move |birth, cx| {
             let kept = birth.checkpoint.and_then(|c| c.downcast::<Ledger>().ok());
-            let ledger = kept
-                .map_or_else(|| Ledger::new(rules.clone(), default_strategy.clone()), |ledger| Ledger::clone(&ledger));
+            let ledger = kept.map_or_else(
+                || Ledger::new(rules.clone(), default_strategy.clone()),
+                |kept| {
+                    // Left again at once: a death before the next fill is to lose nothing either.
+                    cx.checkpoint(Box::new(Ledger::clone(&kept)));
+                    Ledger::clone(&kept)
+                },
+            );
             Ok(Self { ledger, writer: writer.clone() })
         })
     }
@@ -77,7 +83,12 @@ impl Room for LedgerRoom {
 
     fn handle(&mut self, msg: &LedgerMsg, cx: &mut Cx<Self>) -> Result<(), Fault> {
         match msg {
-            LedgerMsg::Order(order) => self.ledger.on_order(order),
+            LedgerMsg::Order(order) => {
+                // Once an order: whose it is may be said here only, and its fills come later.
+                if self.ledger.on_order(order) {
+                    cx.checkpoint(Box::new(self.ledger.clone()));
+                }
+            }
             LedgerMsg::Fill(fill) => {
                 let Some(attributed) = self.ledger.on_fill(fill) else { return Ok(()) };
                 let strategy = attributed.strategy.clone();
@@ -101,3 +112,6 @@ impl std::fmt::Debug for LedgerRoom {
         f.debug_struct("LedgerRoom").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ pub mod recorder;
 pub mod rejects;
 mod saved;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod validator;
 pub mod watchdog;
 pub mod writer;

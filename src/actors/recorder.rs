@@ -107,9 +107,14 @@ pub struct TrapRecorder {
 
 impl TrapRecorder {
     pub fn factory(symbols: Arc<Symbols>, skew: Skew, metrics: Metrics, writer: Port<WriterMsg>) -> Factory<Self> {
-        Arc::new(move |birth, _cx| {
+        Arc::new(move |birth, cx| {
             let kept = birth.checkpoint.and_then(|c| c.downcast::<Memory>().ok());
-            let mut memory = kept.map_or_else(Memory::default, |memory| Memory::clone(&memory));
+            let mut memory = Memory::default();
+            if let Some(kept) = kept {
+                memory = Memory::clone(&kept);
+                // Left again at once: a death before the next trap is to lose nothing either.
+                cx.checkpoint(Box::new(memory.clone()));
+            }
             memory.summaries.resize_with(symbols.len(), Default::default);
             Ok(Self {
                 symbols: symbols.clone(),

@@ -75,18 +75,20 @@ impl Ledger {
         }
     }
 
-    /// Remembers an order's client id: fills do not always carry it.
-    pub fn on_order(&mut self, order: &Order) {
-        let Some(client_id) = &order.client_order_id else { return };
+    /// Remembers an order's client id: fills do not always carry it. Whether it was not known yet.
+    pub fn on_order(&mut self, order: &Order) -> bool {
+        let Some(client_id) = &order.client_order_id else { return false };
         let order_id: Arc<str> = order.order_id.as_str().into();
-        if self.client_ids.insert(order_id.clone(), client_id.as_str().into()).is_none() {
-            self.client_ids_order.push_back(order_id);
-            if self.client_ids_order.len() > REMEMBERED
-                && let Some(oldest) = self.client_ids_order.pop_front()
-            {
-                self.client_ids.remove(&oldest);
-            }
+        if self.client_ids.insert(order_id.clone(), client_id.as_str().into()).is_some() {
+            return false;
         }
+        self.client_ids_order.push_back(order_id);
+        if self.client_ids_order.len() > REMEMBERED
+            && let Some(oldest) = self.client_ids_order.pop_front()
+        {
+            self.client_ids.remove(&oldest);
+        }
+        true
     }
 
     /// Takes a fill in; `None` when it was counted before.

@@ -91,7 +91,11 @@ fn kill_and_start_again(half: u64) {
         survived: kills,
         recovery_ms: times.iter().map(|time| ms(*time)).collect(),
         events: fills,
-        more: [("starts beyond 2 s", slow.into())].into(),
+        more: [
+            ("starts beyond 2 s", slow.into()),
+            ("seeds", format!("{} to {} by twos", 2 - half, 2 * kills - half).into()),
+        ]
+        .into(),
         ..Figures::default()
     }
     .publish();

@@ -9,14 +9,30 @@ use std::time::{Duration, Instant};
 /// The audit's period, and what a busy machine adds.
 const AUDIT_LIMIT_MS: f64 = 5_000.0 + 5_000.0;
 
-#[test]
-fn r17_what_others_delete_is_written_again() {
+/// A daemon that is whole and has made so many events; `None` without a Redis.
+fn traded(orders: u64) -> Option<Scene> {
     if skip() {
-        return;
+        return None;
     }
     let mut scene = Scene::ready();
-    scene.trade(20);
+    scene.trade(orders);
     scene.events_are_whole();
+    Some(scene)
+}
+
+/// The first daemon ends because a newer one took its keys, and says so.
+fn ends_fenced(first: &mut Daemon) {
+    let code = wait_for("the first ends", || match first.child.try_wait() {
+        Ok(Some(status)) => Ok(status.code()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(code, Some(75), "log:\n{}", first.log());
+    assert!(first.log().contains("fenced by a newer daemon"), "log:\n{}", first.log());
+}
+
+#[test]
+fn r17_what_others_delete_is_written_again() {
+    let Some(mut scene) = traded(20) else { return };
     // The market stands still, so that nothing but the audit can find out.
     scene.exchange.venue.pause();
     let mut f = figures("R17", "FLUSHALL, and DEL of one key after the other, by another client", 0);
@@ -62,10 +78,7 @@ fn r17_what_others_delete_is_written_again() {
 
 #[test]
 fn r18_a_lost_script_cache_is_not_noticed_by_anybody() {
-    if skip() {
-        return;
-    }
-    let mut scene = Scene::ready();
+    let Some(mut scene) = traded(0) else { return };
     let mut f = figures("R18", "SCRIPT FLUSH by another client, ten times between events", 10);
     let connects = scene.count("connects_total");
     for _ in 0..f.injected {
@@ -94,12 +107,7 @@ fn beside(scene: &Scene, place: &str, lines: &[(&'static str, &str)]) -> Daemon 
 
 #[test]
 fn r19_of_two_daemons_one_writes() {
-    if skip() {
-        return;
-    }
-    let mut scene = Scene::ready();
-    scene.trade(5);
-    scene.events_are_whole();
+    let Some(mut scene) = traded(5) else { return };
     let mut f = figures("R19", "A second daemon with the same keys: it takes over, or waits", 2);
     // The polite one waits for as long as the other writes.
     let mut polite = second(&scene, "second_daemon = \"wait\"");
@@ -116,13 +124,8 @@ fn r19_of_two_daemons_one_writes() {
 
     let taken = Instant::now();
     let newer = second(&scene, "second_daemon = \"take-over\"");
-    let code = wait_for("the first ends", || match scene.daemon.child.try_wait() {
-        Ok(Some(status)) => Ok(status.code()),
-        other => Err(format!("{other:?}")),
-    });
+    ends_fenced(&mut scene.daemon);
     f.detection_ms.push(ms(taken));
-    assert_eq!(code, Some(75), "log:\n{}", scene.daemon.log());
-    assert!(scene.daemon.log().contains("fenced by a newer daemon"), "log:\n{}", scene.daemon.log());
     let text = crate::support::http_get(newer.status_port, "/metrics").1;
     assert!(text.contains("trapline_fenced_total 0"), "the newer one was not fenced");
     newer.wait_ready();
@@ -143,10 +146,7 @@ fn r19_of_two_daemons_one_writes() {
 
 #[test]
 fn two_databases_have_two_writers_and_one_has_one_whatever_they_are_called() {
-    if skip() {
-        return;
-    }
-    let mut scene = Scene::ready();
+    let Some(mut scene) = traded(0) else { return };
     let connects = scene.count("connects_total");
     let mut f = figures("R19-names", "A second daemon of another name: on another database, then on the same one", 2);
     let far = beside(&scene, "?db=1", &[("redis", "instance = \"far\"")]);
@@ -163,13 +163,8 @@ fn two_databases_have_two_writers_and_one_has_one_whatever_they_are_called() {
 
     let taken = Instant::now();
     let near = beside(&scene, "", &[("redis", "instance = \"near\"")]);
-    let code = wait_for("the first ends", || match scene.daemon.child.try_wait() {
-        Ok(Some(status)) => Ok(status.code()),
-        other => Err(format!("{other:?}")),
-    });
+    ends_fenced(&mut scene.daemon);
     f.detection_ms.push(ms(taken));
-    assert_eq!(code, Some(75), "log:\n{}", scene.daemon.log());
-    assert!(scene.daemon.log().contains("fenced by a newer daemon"), "log:\n{}", scene.daemon.log());
     near.wait_ready();
     scene.goes_on(BTC);
     f.recovery_ms.push(ms(taken));

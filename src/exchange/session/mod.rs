@@ -237,28 +237,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// Every word of [`EndReason::label`].
-    pub const LABELS: [&str; 17] = [
-        "connect",
-        "http",
-        "connect_timeout",
-        "login_timeout",
-        "login_refused",
-        "clock_off",
-        "logged_out",
-        "back_off",
-        "no_pong",
-        "nothing_heard",
-        "silent",
-        "bad_frames",
-        "oversized",
-        "closed",
-        "broken",
-        "planned",
-        "stopped",
-    ];
-
-    /// A bounded word for counters.
+    /// A bounded word for counters; all of them stand in [`crate::telemetry::metrics::CONNECT_REASONS`].
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
