@@ -10,6 +10,7 @@ mod owned;
 
 pub(in crate::store) use outcome::Replaced;
 
+use self::left::Left;
 use super::board::{Board, Counts};
 use super::encode::market::{MIRRORS, MarketExtra};
 use super::encode::state::{HealthPicture, TextState};
@@ -90,7 +91,7 @@ pub struct Shelf {
     asides: Vec<[String; 2]>,
     /// Sent, not yet answered.
     pub(in crate::store) outstanding: usize,
-    leftovers: Leftovers,
+    left: Left,
     /// Which of [`MIRRORS`] hold another type: those are not written.
     pub(in crate::store) mirrors_foreign: [bool; MIRRORS.len()],
     /// Fingerprints of the strings that this connection has written.
@@ -135,7 +136,7 @@ impl Shelf {
             out: Commands::new(),
             asides: Vec::new(),
             outstanding: 0,
-            leftovers: Leftovers::default(),
+            left: Left::default(),
             prints: FxHashMap::default(),
             samples: VecDeque::new(),
             sampled_at: None,
@@ -346,7 +347,7 @@ impl Shelf {
     }
 
     pub(in crate::store) fn set_leftovers(&mut self, leftovers: Leftovers) {
-        self.leftovers = leftovers;
+        self.left = leftovers.into();
     }
 
     /// Everything known is to be written again: after a reconnect, and when somebody emptied Redis.
@@ -361,7 +362,8 @@ impl Shelf {
             let symbol = SymbolId(i as u16);
             let slot = &mut self.market[i];
             slot.sent = None;
-            if slot.picture.is_some() && !slot.dirty {
+            // Without a picture there may be a mark on what an earlier process left.
+            if (slot.picture.is_some() || slot.extra.stale.is_some()) && !slot.dirty {
                 slot.dirty = true;
                 self.market_dirty.push(symbol);
                 self.primary_dirty |= self.layout.is_primary(symbol);
@@ -375,7 +377,7 @@ impl Shelf {
     pub(in crate::store) fn refresh_quiet(&mut self) {
         let mut count = 0;
         self.market.iter_mut().for_each(|slot| slot.whole = true);
-        for slot in self.position.iter_mut().flatten().filter(|s| s.picture.is_some()) {
+        for slot in self.position.iter_mut().flatten().filter(|s| s.picture.is_some() || s.stale.is_some()) {
             slot.dirty = true;
             count += 1;
         }
