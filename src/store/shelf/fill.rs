@@ -53,7 +53,7 @@ impl Shelf {
             && let Some(picture) = &slot.picture
             && slot.floor_ms.is_none()
         {
-            market::market_primary(&mut self.out, &self.layout, picture, &slot.extra, &self.mirrors_foreign);
+            market::market_primary(&mut self.out, &self.layout, picture, &slot.extra);
             let news = self.channel.is_none_or(|(seq, at)| picture.seq != seq && now >= at + CHANNEL_EVERY);
             if news && slot.extra.stale.is_none() {
                 self.channel = Some((picture.seq, now));

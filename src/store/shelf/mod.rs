@@ -12,7 +12,7 @@ pub(in crate::store) use outcome::Replaced;
 
 use self::left::Left;
 use super::board::{Board, Counts};
-use super::encode::market::{MIRRORS, MarketExtra};
+use super::encode::market::MarketExtra;
 use super::encode::state::{HealthPicture, TextState};
 use super::encode::{Layout, StaleMark};
 use super::guard::Leftovers;
@@ -21,7 +21,7 @@ use super::tag::Tag;
 use crate::domain::picture::{AccountPicture, BreakerPicture, MarketPicture, PositionPicture};
 use crate::domain::position::HoldSide;
 use crate::domain::symbol::SymbolId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,10 +92,10 @@ pub struct Shelf {
     /// Sent, not yet answered.
     pub(in crate::store) outstanding: usize,
     left: Left,
-    /// Which of [`MIRRORS`] hold another type: those are not written.
-    pub(in crate::store) mirrors_foreign: [bool; MIRRORS.len()],
     /// Fingerprints of the strings that this connection has written.
     prints: FxHashMap<Tag, u64>,
+    /// Hashes and windows that this connection has written whole.
+    whole: FxHashSet<Tag>,
     samples: VecDeque<(SymbolId, u64, Instant)>,
     sampled_at: Option<Instant>,
     latencies: VecDeque<u32>,
@@ -138,12 +138,12 @@ impl Shelf {
             outstanding: 0,
             left: Left::default(),
             prints: FxHashMap::default(),
+            whole: FxHashSet::default(),
             samples: VecDeque::new(),
             sampled_at: None,
             latencies: VecDeque::new(),
             latencies_at: None,
             channel: None,
-            mirrors_foreign: [false; MIRRORS.len()],
         }
     }
 
@@ -350,14 +350,21 @@ impl Shelf {
         self.left = leftovers.into();
     }
 
-    /// Everything known is to be written again: after a reconnect, and when somebody emptied Redis.
+    /// Everything known is to be written again: after a reconnect, and when somebody emptied Redis. What stood there
+    /// before is forgotten with it.
     pub(in crate::store) fn republish(&mut self) {
         self.out.clear();
         for [key, aside] in &self.asides {
             encode_aside(&mut self.out, key, aside);
         }
         self.prints.clear();
+        self.whole.clear();
         self.samples.clear();
+        self.write_again();
+    }
+
+    /// The same where keys are missing. What stood there is remembered: each write tells whether its key was one of them.
+    pub(in crate::store) fn write_again(&mut self) {
         for i in 0..self.market.len() {
             let symbol = SymbolId(i as u16);
             let slot = &mut self.market[i];
