@@ -9,7 +9,7 @@ use crate::actors::health::Health;
 use crate::clock::Clock;
 use crate::drills::{Drills, Outside};
 use crate::store::board::Board;
-use crate::supervise::{Command, Running};
+use crate::supervise::{Command, CommandError, Running};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -103,13 +103,24 @@ pub enum Request {
 pub struct Reply {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
+    /// The refusal is about the caller's words: a name that is not there, something left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub usage: bool,
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub body: Value,
 }
 
 impl Reply {
     fn refused(error: impl ToString) -> Self {
-        Self { error: error.to_string(), body: Value::Null }
+        Self { error: error.to_string(), ..Self::default() }
+    }
+
+    fn usage(error: impl ToString) -> Self {
+        Self { usage: true, ..Self::refused(error) }
+    }
+
+    fn told(body: Value) -> Self {
+        Self { body, ..Self::default() }
     }
 }
 
@@ -236,7 +247,10 @@ async fn converse(stream: UnixStream, controlled: &Controlled) -> std::io::Resul
         let reply = match serde_json::from_slice::<Request>(&line) {
             _ if !whole => Reply::refused(format!("a request is one line of at most {REQUEST_BYTES} bytes")),
             Ok(request) => {
-                let who = |name: &str| format!("{} (uid {})", clean(name), caller.uid());
+                let who = |name: &str| match clean(name) {
+                    name if name.is_empty() => format!("uid {}", caller.uid()),
+                    name => format!("{name} (uid {})", caller.uid()),
+                };
                 obey(request, controlled, &who).await
             }
             Err(error) => Reply::refused(format!("not understood: {error}")),
@@ -255,7 +269,7 @@ async fn obey(request: Request, controlled: &Controlled, by: &(dyn Fn(&str) -> S
     let act = |command: Command, room: &str, who: &str, why: &str| {
         let why = clean(why);
         if why.is_empty() {
-            return Reply::refused("say why: the journal keeps it");
+            return Reply::usage("say why: the journal keeps it");
         }
         done(running.command(command, room, &by(who), &why))
     };
@@ -267,7 +281,7 @@ async fn obey(request: Request, controlled: &Controlled, by: &(dyn Fn(&str) -> S
         }
     };
     match request {
-        Request::Status => Reply { error: String::new(), body: status(controlled) },
+        Request::Status => Reply::told(status(controlled)),
         Request::Restart { room, who, why } => act(Command::Restart, &room, &who, &why),
         Request::Suspend { room, who, why } => act(Command::Suspend, &room, &who, &why),
         Request::Resume { room, who, why } => act(Command::Resume, &room, &who, &why),
@@ -276,24 +290,32 @@ async fn obey(request: Request, controlled: &Controlled, by: &(dyn Fn(&str) -> S
         Request::Outside { .. } if !controlled.allow_drills.load(Ordering::Relaxed) => Reply::refused(NO_DRILLS),
         Request::Outside { what, who, why } => {
             // Written down first: what follows in the journal is its consequence.
-            running.operator(what.word(), "Drill", &by(&who), &clean(&why));
+            let (by, why) = (by(&who), clean(&why));
+            running.operator(what.word(), "drill", &by, &why);
             match controlled.drills.inject(what).await {
-                Ok(hit) => Reply { error: String::new(), body: json!({"hit": hit}) },
-                Err(why) => Reply::refused(why),
+                Ok(hit) => Reply::told(json!({"hit": hit})),
+                Err(refused) => {
+                    running.operator_refused(what.word(), "drill", &by, &why, &refused);
+                    Reply::refused(refused)
+                }
             }
         }
         Request::Hang { room, ms, who, why } => drill(Command::Hang(ms.min(HANG_MS)), &room, &who, &why),
         Request::Quarantine => {
             let held: Vec<_> = running.quarantine().list().iter().map(|entry| json!(entry)).collect();
-            Reply { error: String::new(), body: json!({"held": held, "forgotten": running.quarantine().forgotten()}) }
+            Reply::told(json!({"held": held, "forgotten": running.quarantine().forgotten()}))
         }
         Request::Replay { id, who, why } => done(running.replay(id, &by(&who), &clean(&why))),
         Request::Drop { id, who, why } => done(running.discard(id, &by(&who), &clean(&why))),
     }
 }
 
-fn done<E: ToString>(result: Result<(), E>) -> Reply {
-    result.map_or_else(Reply::refused, |()| Reply::default())
+fn done(result: Result<(), CommandError>) -> Reply {
+    match result {
+        Ok(()) => Reply::default(),
+        Err(error) if error.is_unknown() => Reply::usage(error),
+        Err(error) => Reply::refused(error),
+    }
 }
 
 fn status(controlled: &Controlled) -> Value {
@@ -333,6 +355,9 @@ pub enum AskError {
     Garbled(serde_json::Error),
     #[error("{0}")]
     Refused(String),
+    /// What was asked for names something that is not there, or leaves something out.
+    #[error("{0}")]
+    Usage(String),
 }
 
 /// Asks the daemon of a state folder; blocks.
@@ -351,7 +376,11 @@ pub fn ask(state: &Path, request: &Request) -> Result<Value, AskError> {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).map_err(AskError::Silent)?;
     let reply: Reply = serde_json::from_str(&line).map_err(AskError::Garbled)?;
-    if reply.error.is_empty() { Ok(reply.body) } else { Err(AskError::Refused(reply.error)) }
+    match reply {
+        Reply { error, body, .. } if error.is_empty() => Ok(body),
+        Reply { error, usage: true, .. } => Err(AskError::Usage(error)),
+        Reply { error, .. } => Err(AskError::Refused(error)),
+    }
 }
 
 /// Opens the socket, or says in the log why there is none.

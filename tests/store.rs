@@ -15,6 +15,8 @@ mod bench;
 mod chaos;
 #[path = "store/cost.rs"]
 mod cost;
+#[path = "store/deleted.rs"]
+mod deleted;
 #[path = "store/events.rs"]
 mod events;
 #[path = "store/foreign.rs"]

@@ -80,18 +80,20 @@ pub(super) fn run(args: &CtlArgs) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
-/// Asks the daemon; what it refuses is a violated wish, not a missing daemon.
+/// Asks the daemon; what it refuses is a violated wish, not a missing daemon. A name that it does not know is wrong
+/// usage, as it is where the name is looked up in files.
 pub(super) fn ask_stop(state: &Path, request: &Request) -> Result<serde_json::Value, Stop> {
     ask(state, request).map_err(|error| match error {
+        AskError::Usage(_) => Stop::usage(error.to_string()),
         AskError::Refused(_) => Stop::new(Exit::Violated, error.to_string()),
         AskError::NotThere { .. } | AskError::Silent(_) | AskError::Garbled(_) => Stop::unavailable(error.to_string()),
     })
 }
 
-/// Who asks, by their own word; the daemon adds what the kernel says.
+/// Who asks, by their own word, if there is one; the daemon adds what the kernel says.
 pub(super) fn who() -> String {
     let name = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    name("SUDO_USER").or_else(|| name("USER")).unwrap_or_else(|| "somebody".to_owned())
+    name("SUDO_USER").or_else(|| name("USER")).unwrap_or_default()
 }
 
 pub(super) fn now_ms() -> i64 {

@@ -23,7 +23,6 @@ pub const COMMANDS: &[&str] = &[
     "info",
     "lpush",
     "ltrim",
-    "mset",
     "multi",
     "persist",
     "ping",

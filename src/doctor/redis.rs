@@ -262,7 +262,6 @@ fn probes() -> Vec<String> {
             "publish" => "publish trapline:breaker x".to_owned(),
             "rename" => "rename current_position legacy:current_position:1".to_owned(),
             "set" => "set last_btc_price x get".to_owned(),
-            "mset" => "mset last_btc_price x".to_owned(),
             "xinfo|stream" => "xinfo stream trapline:alerts".to_owned(),
             "xadd" => "xadd trapline:alerts * a b".to_owned(),
             "xrange" => "xrange trapline:alerts - +".to_owned(),

@@ -137,7 +137,8 @@ counts! {
     cursor_rewind_events_total,
     /// Connections given up because they were silent twice in a row.
     half_open_total,
-    /// Keys that others deleted or changed, found by the audit or by the next write.
+    /// Keys that others deleted, or hashes that they took fields from: one each time that a write of ours finds it so,
+    /// except after a lost connection. A Redis that was emptied is one repair.
     audit_mismatch_total,
     /// Values in our keys that another program wrote.
     foreign_writes_total,

@@ -256,9 +256,9 @@ impl Commands {
     /// A string that is replaced as a whole. The reply is what stood there before, and an error if that was no string:
     /// a plain SET would replace another program's value, of any type, without a word. The mark that comes back is the
     /// new value's fingerprint.
-    pub fn set(&mut self, tag: Tag, key: &str, value: &str, expiry_s: Option<i64>) {
+    pub fn set(&mut self, tag: Tag, key: &str, value: impl AsRef<[u8]>, expiry_s: Option<i64>) {
         self.begin(tag, if expiry_s.is_some() { 6 } else { 4 });
-        self.mark(fingerprint(value.as_bytes()));
+        self.mark(fingerprint(value.as_ref()));
         self.arg("SET");
         self.arg(key);
         self.arg(value);

@@ -12,8 +12,8 @@ pub enum Tag {
     MarketLean(SymbolId),
     /// `market_state`.
     PrimaryMarket,
-    /// `last_btc_price` and its siblings.
-    MarketMirrors,
+    /// `last_btc_price` and its siblings, by place.
+    Mirror(u8),
     /// Messages on the channel `btc_price`.
     PriceChannel,
     /// `trapline:{SYMBOL}:position:{side}`.
@@ -53,19 +53,16 @@ pub enum Tag {
     OwnedEvents(u16),
     /// Whether a key of events may be written, by place; the last one asked for has the mark 1.
     EventRight(u16),
-    /// Type of one of the keys behind [`Tag::MarketMirrors`], which a plain MSET would replace whatever it holds.
-    MirrorType,
     /// What stands behind one of [`Tag::LOOKED`], by place, compared with what was confirmed last.
     Look(u8),
-    /// What stands in `last_btc_price`, compared with what was written there last.
-    MirrorValue,
     /// Part of the hand-shake or of a repair; its reply is only checked for errors.
     Control,
 }
 
 impl Tag {
-    /// Keys that change seldom and that other programs are known to write: looked at with each audit.
-    pub const LOOKED: [Self; 7] = [
+    /// Keys that other programs are known to write, while ours rest: looked at with each audit.
+    pub const LOOKED: [Self; 8] = [
+        Self::Mirror(0),
         Self::CurrentHash,
         Self::CurrentJson,
         Self::Active,
@@ -83,6 +80,7 @@ impl Tag {
                 | Self::CurrentJson
                 | Self::Active
                 | Self::Regime(_)
+                | Self::Mirror(_)
                 | Self::RegimeMirror(_)
                 | Self::Text(_)
         )
@@ -97,14 +95,7 @@ impl Tag {
     pub const fn is_look(self) -> bool {
         matches!(
             self,
-            Self::Control
-                | Self::Audit
-                | Self::Owned
-                | Self::OwnedEvents(_)
-                | Self::EventRight(_)
-                | Self::Look(_)
-                | Self::MirrorType
-                | Self::MirrorValue
+            Self::Control | Self::Audit | Self::Owned | Self::OwnedEvents(_) | Self::EventRight(_) | Self::Look(_)
         )
     }
 

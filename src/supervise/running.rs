@@ -36,6 +36,36 @@ pub enum Command {
     Hang(u64),
 }
 
+impl Command {
+    /// As the journal keeps it.
+    fn words(self) -> String {
+        match self {
+            Self::Restart => "restart".to_owned(),
+            Self::Suspend => "suspend".to_owned(),
+            Self::Resume => "resume".to_owned(),
+            Self::Panic => "drill: panic".to_owned(),
+            Self::Poison => "drill: poison the next message".to_owned(),
+            Self::Hang(ms) => format!("drill: hang for {ms} ms"),
+        }
+    }
+}
+
+/// What an operator did with a message in quarantine, as the journal keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageAct {
+    Replay(u64),
+    Drop(u64),
+}
+
+impl MessageAct {
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::Replay(id) => format!("replay message {id}"),
+            Self::Drop(id) => format!("drop message {id}"),
+        }
+    }
+}
+
 /// The order was not carried out.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
@@ -55,6 +85,16 @@ pub enum CommandError {
         "message {id} must not be handled again: {why}; look at it with `trapline quarantine show {id}`, then drop it"
     )]
     Outdated { id: u64, why: String },
+}
+
+impl CommandError {
+    /// Whether it names something that is not there: whoever asked has to write another name.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::NoSuchRoom(_) | Self::NoSuchMessage(_) => true,
+            Self::Stopping | Self::Busy(_) | Self::NotKept { .. } | Self::Outdated { .. } => false,
+        }
+    }
 }
 
 /// What a stop left undone.
@@ -222,7 +262,7 @@ impl Running {
             return Err(CommandError::Stopping);
         }
         let index = self.shared.room(room).ok_or_else(|| CommandError::NoSuchRoom(room.to_owned()))?;
-        self.journal_operator(room, format!("{command:?}"), who, why);
+        self.journal_operator(room, command.words(), who, why);
         let cell = &self.shared.children[index].cell;
         let taken = match command {
             Command::Restart => {
@@ -240,7 +280,12 @@ impl Running {
             Command::Panic => cell.control(Control::Panic),
             Command::Hang(ms) => cell.control(Control::Hang(ms)),
         };
-        if taken { Ok(()) } else { Err(CommandError::Busy(room.to_owned())) }
+        if taken {
+            return Ok(());
+        }
+        let busy = CommandError::Busy(room.to_owned());
+        self.operator_refused(room, &command.words(), who, why, &busy);
+        Err(busy)
     }
 
     /// Sends a quarantined message to its room once more, at the end of its queue.
@@ -254,32 +299,43 @@ impl Running {
             self.shared.quarantine.put_back(held);
             return Err(CommandError::NoSuchRoom(room));
         };
-        self.journal_operator(&room, format!("Replay({id})"), who, why);
+        let act = MessageAct::Replay(id).words();
         let cell = &self.shared.children[index].cell;
         let not_kept = |why: &str| CommandError::NotKept { id, why: why.to_owned() };
-        let refused = match (held.envelope.take(), &held.entry.saved) {
-            (envelope, _) if !held.entry.never.is_empty() => {
-                held.envelope = envelope;
-                Err(CommandError::Outdated { id, why: held.entry.never.clone() })
+        let hopeless = match (&held.envelope, &held.entry.saved) {
+            _ if !held.entry.never.is_empty() => Some(CommandError::Outdated { id, why: held.entry.never.clone() }),
+            (_, Some(_)) if !self.shared.quarantine.understands(&held.entry) => {
+                Some(not_kept("the configured symbols stand in another order now"))
             }
+            (None, None) => Some(not_kept(&held.entry.live_only)),
+            _ => None,
+        };
+        if let Some(refused) = hopeless {
+            self.operator_refused(&room, &act, who, why, &refused);
+            self.shared.quarantine.put_back(held);
+            return Err(refused);
+        }
+        // Written down first: what follows in the journal is its consequence.
+        self.journal_operator(&room, act.clone(), who, why);
+        let refused = match (held.envelope.take(), &held.entry.saved) {
             // What can be saved goes the same way as after a restart: one way is tested by the other.
             (Some(envelope), None) => cell.readmit(envelope).map_err(|back| {
                 held.envelope = Some(back);
-                CommandError::Busy(room)
+                CommandError::Busy(room.clone())
             }),
-            (_, Some(_)) if !self.shared.quarantine.understands(&held.entry) => {
-                Err(not_kept("the configured symbols stand in another order now"))
-            }
             (_, Some(saved)) => match cell.readmit_saved(saved) {
                 Some(true) => Ok(()),
-                Some(false) => Err(CommandError::Busy(room)),
+                Some(false) => Err(CommandError::Busy(room.clone())),
                 None => Err(not_kept("it was saved by another version")),
             },
             (None, None) => Err(not_kept(&held.entry.live_only)),
         };
         match refused {
             Ok(()) => self.shared.quarantine.gone(id, "replayed"),
-            Err(_) => self.shared.quarantine.put_back(held),
+            Err(ref refused) => {
+                self.operator_refused(&room, &act, who, why, refused);
+                self.shared.quarantine.put_back(held);
+            }
         }
         refused
     }
@@ -290,7 +346,7 @@ impl Running {
     /// [`CommandError::NoSuchMessage`].
     pub fn discard(&self, id: u64, who: &str, why: &str) -> Result<(), CommandError> {
         let held = self.shared.quarantine.take(id).ok_or(CommandError::NoSuchMessage(id))?;
-        self.journal_operator(&held.entry.room, format!("Drop({id})"), who, why);
+        self.journal_operator(&held.entry.room, MessageAct::Drop(id).words(), who, why);
         self.shared.quarantine.gone(id, "dropped");
         Ok(())
     }
@@ -300,9 +356,15 @@ impl Running {
         self.journal_operator(what, command.to_owned(), who, why);
     }
 
+    /// Writes down what an operator asked for and did not get.
+    pub fn operator_refused(&self, what: &str, command: &str, who: &str, why: &str, refused: &impl ToString) {
+        let (room, command, who, why) = (what.to_owned(), command.to_owned(), who.to_owned(), why.to_owned());
+        self.shared.journal.record(Record::Operator { room, command, who, why, refused: refused.to_string() });
+    }
+
     fn journal_operator(&self, room: &str, command: String, who: &str, why: &str) {
         let (room, who, why) = (room.to_owned(), who.to_owned(), why.to_owned());
-        self.shared.journal.record(Record::Operator { room, command, who, why });
+        self.shared.journal.record(Record::Operator { room, command, who, why, refused: String::new() });
     }
 
     pub fn journal(&self) -> Journal {

@@ -296,7 +296,7 @@ metrics! {
     open_fds: Gauge = "trapline_open_fds", gauge;
     /// Events that Redis had, lost, and was sent again.
     cursor_rewind_events_total: Counter = "trapline_cursor_rewind_events_total", counter;
-    /// Keys that the audit found deleted or changed by others, written again.
+    /// Keys that others deleted or took fields from, one each time that ours is written again there.
     audit_mismatch_total: Counter = "trapline_audit_mismatch_total", counter;
     /// Values in our keys that another program wrote.
     foreign_writes_total: Counter = "trapline_foreign_writes_total", counter;

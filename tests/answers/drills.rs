@@ -37,7 +37,7 @@ fn a_hang_takes_those_on_its_thread_with_it_and_nobody_else() {
     with_it.sort_unstable();
     assert_eq!(with_it, ["circuit_breaker", "redis_writer"], "{report}");
     assert!(report["detected_us"].as_u64() < Some(6_000_000), "before the thread came back: {report}");
-    journalled(&world, "validator", "Hang(6000)");
+    journalled(&world, "validator", "drill: hang for 6000 ms");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn redis_ends_the_writers_connection_and_nobody_elses() {
     let same: i64 = redis::cmd("CLIENT").arg("ID").query(&mut other).expect("the other client lives on");
     assert_eq!(id, same);
     assert_eq!(report["others_restarted"], Value::Array(vec![]), "a lost connection is no death: {report}");
-    journalled(&world, "redis-kill", "Drill");
+    journalled(&world, "redis-kill", "drill");
     let (code, story, error) = world.daemon.cli(&["why", "redis-kill"]);
     assert!(code == 0 && story.contains("to see it"), "{story}{error}");
 }
@@ -74,7 +74,7 @@ fn the_feeds_are_closed_and_fall_silent() {
     for what in ["feed-close", "feed-blackhole"] {
         let report = drill(&world, what);
         assert_eq!(report["others_restarted"], Value::Array(vec![]), "{report}");
-        journalled(&world, what, "Drill");
+        journalled(&world, what, "drill");
     }
     let log = world.daemon.log();
     assert!(log.contains("cut by a drill"), "the first was cut");

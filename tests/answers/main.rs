@@ -55,7 +55,7 @@ fn restarts_and_why_tell_what_happened() {
     }
     let (code, story, _) = world.daemon.cli(&["why", "validator"]);
     assert_eq!(code, 0);
-    let parts = ["validator ready in", "Panic by", "to see it", "validator down: panic"];
+    let parts = ["validator ready in", "validator: drill: panic, by", "to see it", "validator down: panic"];
     let mut from = 0;
     for part in parts {
         let at = story[from..].find(part).unwrap_or_else(|| panic!("{part} is missing, or too early, in\n{story}"));
@@ -152,9 +152,9 @@ fn an_operator_restarts_suspends_and_resumes_a_room() {
     assert_eq!(world.daemon.cli(&["ctl", "resume", "analyst", "--why", "go on"]).0, 0);
     is("goes on", &|room| room["state"] == "running");
     let (code, _, error) = world.daemon.cli(&["ctl", "restart", "nobody", "--why", "x"]);
-    assert!(code == 1 && error.contains("nobody"), "{code} {error}");
+    assert!(code == 64 && error.contains("nobody"), "as drill has it: {code} {error}");
     let (code, _, error) = world.daemon.cli(&["ctl", "restart", "analyst", "--why", "  "]);
-    assert!(code == 1 && error.contains("say why"), "{code} {error}");
+    assert!(code == 64 && error.contains("say why"), "{code} {error}");
     let (code, _, error) = world.daemon.cli(&["drill", "panic:analyst"]);
     assert!(code == 1 && error.contains("allow_drills"), "not where drills are not allowed: {code} {error}");
     assert_eq!(world.daemon.room("analyst")["restarts_total"], 0);
@@ -163,7 +163,7 @@ fn an_operator_restarts_suspends_and_resumes_a_room() {
         if acts.len() >= 3 { Ok(acts) } else { Err(format!("{acts:?}")) }
     });
     let told: Vec<_> = acts.iter().map(|act| (act.text("command"), act.text("why"))).collect();
-    assert_eq!(told, [("Restart", "after the update"), ("Suspend", "quiet"), ("Resume", "go on")]);
+    assert_eq!(told, [("restart", "after the update"), ("suspend", "quiet"), ("resume", "go on")]);
     assert!(acts.iter().all(|act| act.text("who").contains("uid ")), "the kernel's word on who it was: {acts:?}");
 }
 

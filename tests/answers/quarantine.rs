@@ -74,13 +74,38 @@ fn a_message_is_replayed_by_the_next_process() {
         if ids == [lost.clone()] { Ok(()) } else { Err(format!("{ids:?}")) }
     });
     let (code, _, error) = world.daemon.cli(&["quarantine", "replay", &kept, "--why", "again"]);
-    assert!(code == 1 && error.contains("no message"), "once: {error}");
+    assert!(code == 64 && error.contains("no message"), "once: {code} {error}");
+    // A number that is not there is wrong usage, whoever is asked for it.
+    for act in [&["show"][..], &["replay", "--why", "x"], &["drop", "--why", "x"]] {
+        let words = [&["quarantine", act[0], "99"], &act[1..]].concat();
+        let (code, told, error) = world.daemon.cli(&words);
+        assert!(code == 64 && error.contains("no message 99"), "case: {words:?}: {code} {told}{error}");
+    }
     assert_eq!(world.daemon.cli(&["quarantine", "drop", &lost, "--why", "not needed"]).0, 0);
     let (code, story, error) = world.daemon.cli(&["why", &format!("q{kept}")]);
     assert_eq!(code, 0, "{error}");
-    for part in ["drill: this message is poison", "put into quarantine", &format!("Replay({kept})"), "mended"] {
+    let uid = rustix::process::getuid().as_raw();
+    for part in ["drill: this message is poison", "put into quarantine", "uid "] {
         assert!(story.contains(part), "{part} is missing in\n{story}");
     }
+    // What was refused stands there as refused, what was done as done.
+    let acts: Vec<&str> = story
+        .lines()
+        .filter_map(|line| line.split_once(&format!("ledger: replay message {kept}, by ")))
+        .map(|(_, act)| act)
+        .collect();
+    let [refused, done] = acts.as_slice() else { panic!("{acts:?} in\n{story}") };
+    assert!(refused.contains("try; refused: ") && refused.contains("another order"), "{refused}");
+    assert!(done.ends_with(&format!("uid {uid}): mended")) || done.ends_with(&format!("uid {uid}: mended")), "{done}");
+    let (_, story, _) = world.daemon.cli(&["why", &format!("q{lost}")]);
+    let of_lost = |act: &str| {
+        story.lines().filter(|line| line.contains(&format!("analyst: {act} message {lost}, by "))).collect::<Vec<_>>()
+    };
+    assert!(
+        matches!(of_lost("replay")[..], [one] if one.contains("; refused: ") && one.contains("its moment")),
+        "{story}"
+    );
+    assert!(matches!(of_lost("drop")[..], [one] if one.ends_with("not needed")), "{story}");
     assert_eq!(world.daemon.stop(), 0);
     assert_eq!(held(&world), Vec::<Value>::new(), "the files say the same");
 }

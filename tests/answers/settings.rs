@@ -41,7 +41,7 @@ fn quarantine_size_bounds_what_can_be_replayed() {
     let (_, told, _) = world.daemon.cli(&["quarantine", "ls", "--json"]);
     assert_eq!(told.lines().count(), 2, "the file still has both");
     let (code, _, error) = world.daemon.cli(&["quarantine", "replay", "1", "--why", "x"]);
-    assert!(code == 1 && error.contains("no message 1"), "{error}");
+    assert!(code == 64 && error.contains("no message 1"), "{code} {error}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use trapline::store::keys::{KEYS, render_page, schemas};
+use trapline::store::keys::{KEYS, Since, render_page, schemas};
 
 const BEGIN: &str = "<!-- table:begin -->\n";
 const END: &str = "<!-- table:end -->";
@@ -36,6 +36,23 @@ fn every_key_that_the_text_names_is_in_the_table() {
         assert!(trapline::store::keys::row_of(&concrete).is_some(), "{word} is in no row of the key table");
     }
     assert!(named >= 5, "only {named} keys are named");
+}
+
+/// Whoever promises a key for later says what it waits for, and what is written does not stand there any more.
+#[test]
+fn every_key_that_waits_has_its_reason() {
+    let text = fs::read_to_string(page()).expect("docs/keys.md");
+    let (_, section) = text.split_once("## Names that wait\n").expect("the section");
+    let (section, _) = section.split_once("\n## ").expect("another follows");
+    let mut waiting: Vec<&str> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
+        .flat_map(|cell| cell.split('`').filter(|name| !name.is_empty() && *name != ", "))
+        .collect();
+    let mut later: Vec<&str> = KEYS.iter().filter(|key| key.since == Since::Later).map(|key| key.name).collect();
+    waiting.sort_unstable();
+    later.sort_unstable();
+    assert_eq!(waiting, later);
 }
 
 #[test]

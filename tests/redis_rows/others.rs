@@ -48,6 +48,14 @@ fn r17_what_others_delete_is_written_again() {
         n if n >= before + 20 => Ok(()),
         n => Err(n.to_string()),
     });
+    // Replies are handled in order: with the second pulse from now, all answers to what was written again are in.
+    for _ in 0..2 {
+        let seen = scene.server.field("trapline:health", "timestamp");
+        wait_for("the next pulse", || match scene.server.field("trapline:health", "timestamp") {
+            next if next.is_some() && next != seen => Ok(()),
+            next => Err(format!("{next:?}")),
+        });
+    }
     let mismatches = scene.metric("trapline_audit_mismatch_total");
     for key in ["trapline:ETHUSDT:position:long", "current_position", "trapline:BTCUSDT:market_state"]
         .into_iter()
@@ -70,6 +78,8 @@ fn r17_what_others_delete_is_written_again() {
     scene.server.run(&["DEL", "trader:trades:scalper"]);
     scene.wait_alert("events_deleted");
     f.injected += 1;
+    scene.wait_metric("trapline_audit_mismatch_total", mismatches + 8.0);
+    assert_eq!(scene.metric("trapline_audit_mismatch_total"), mismatches + 8.0, "each deletion is counted once");
     f.detected = f.injected;
     scene.exchange.venue.resume();
     scene.trade(5);

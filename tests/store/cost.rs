@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use trapline::clock::Clock;
 use trapline::store::board::Board;
 use trapline::store::desk::Desk;
-use trapline::store::encode::market::{MarketExtra, market_full};
+use trapline::store::encode::market::{MIRRORS, MarketExtra, market_full};
 use trapline::store::encode::{Layout, Settings};
 use trapline::store::guard::{TakeOver, take_over};
 use trapline::store::link::{Link, Target};
@@ -85,6 +85,32 @@ fn writes(way: Way, count: u64) -> (f64, f64) {
     })
 }
 
+/// Microseconds of Redis for the four mirrors of one price, by one MSET or by `SET … GET` each, which tells a foreign type.
+fn mirrors(count: u64, by_mset: bool) -> f64 {
+    let server = Server::start(&[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    runtime.block_on(async {
+        let limit = Duration::from_secs(5);
+        let mut link = Link::open(&Target::unix(server.socket()), limit, limit).await.expect("redis");
+        let cpu = redis_cpu(&server);
+        for round in 0..count / PIPELINE {
+            let mut out = Commands::new();
+            for n in 0..PIPELINE {
+                let value = format!("6{:07}.10", (round * PIPELINE + n) % 10_000_000);
+                if by_mset {
+                    let words: Vec<&str> =
+                        ["MSET"].into_iter().chain(MIRRORS.iter().flat_map(|key| [*key, &value])).collect();
+                    out.words(Tag::Control, &words);
+                } else {
+                    MIRRORS.iter().for_each(|key| out.set(Tag::Control, key, &value, None));
+                }
+            }
+            link.exchange(&mut out).await.expect("answered");
+        }
+        (redis_cpu(&server) - cpu) * 1e6 / count as f64
+    })
+}
+
 fn percentile(sorted: &[f64], share: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * share) as usize]
 }
@@ -106,6 +132,11 @@ fn what_the_guarantees_cost() {
         assert!(per_s > 0.0);
         f.more.insert(rate, per_s.round().into());
         f.more.insert(cpu, round(us).into());
+    }
+
+    for (by_mset, cpu) in [(true, "redis_cpu_us_per_price_mirrors_by_mset"), (false, "redis_cpu_us_per_price_mirrors")]
+    {
+        f.more.insert(cpu, round(mirrors(count, by_mset)).into());
     }
 
     let folder = tempfile::tempdir().expect("folder");

@@ -2,8 +2,11 @@
 
 use crate::bench::*;
 use redis::Commands;
+use rust_decimal::Decimal;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use trapline::domain::picture::MarketPicture;
+use trapline::store::encode::market::MIRRORS;
 
 const KEY: &str = "trapline:BTCUSDT:market_state";
 
@@ -71,5 +74,103 @@ fn a_hash_that_was_put_aside_comes_back_whole() {
         let aside: Vec<String> = server.eyes().keys(format!("legacy:{KEY}:*")).unwrap();
         assert_eq!(aside.len(), 1, "round {round}: {aside:?}");
         assert_eq!(server.eyes().get::<_, String>(&aside[0]).unwrap(), "foreign");
+    }
+}
+
+/// A price with all four mirrors.
+fn four_mirrors(seq: u64) -> MarketPicture {
+    MarketPicture { previous_price: Some(Decimal::from(59_000)), last_size: Some(Decimal::ONE), ..picture(seq) }
+}
+
+/// Makes a list of `key` in one step, as a program would that was there first.
+fn make_list(eyes: &mut redis::Connection, key: &str) {
+    let _: () = redis::pipe().atomic().del(key).ignore().lpush(key, &["a", "b"]).ignore().query(eyes).expect("a list");
+}
+
+#[test]
+fn a_foreign_type_at_a_mirror_of_the_price_is_put_aside_while_the_writer_runs() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut setup = Setup::at(&server.socket());
+    setup.settings.migrate = true;
+    let daemon = setup.start();
+    let mut seq = 0;
+    let mut next = || {
+        seq += 1;
+        daemon.market(four_mirrors(seq));
+        seq
+    };
+    let mut eyes = server.eyes();
+    for key in MIRRORS {
+        let first = next();
+        daemon.wait_written(first);
+        wait_for("a string of ours", || eyes.exists(key).unwrap());
+        make_list(&mut eyes, key);
+        wait_for("a string again", || {
+            next();
+            eyes.get::<_, Option<String>>(key).ok().flatten().is_some()
+        });
+        let aside: Vec<String> = eyes.keys(format!("legacy:{key}:*")).unwrap();
+        assert_eq!(aside.len(), 1, "{key} was overwritten: {aside:?}");
+        assert_eq!(eyes.lrange::<_, Vec<String>>(&aside[0], 0, -1).unwrap(), ["b", "a"]);
+        wait_for("told", || daemon.board.take_notes().iter().any(|n| n.code == "foreign_writer" && n.key == key));
+    }
+    // A string of another program's is noticed as well, with the next write.
+    let before = daemon.count("foreign_writes_total");
+    server.run(&["SET", MIRRORS[2], "1"]);
+    next();
+    wait_for("noticed", || daemon.count("foreign_writes_total") > before);
+    assert_eq!(eyes.get::<_, String>(MIRRORS[2]).unwrap(), "59000");
+}
+
+#[test]
+fn without_migrate_a_foreign_type_at_a_mirror_is_left_alone_and_told() {
+    if skip() {
+        return;
+    }
+    for key in MIRRORS {
+        let server = Server::start(&[]);
+        let mut setup = Setup::at(&server.socket());
+        setup.settings.probe_every = std::time::Duration::from_millis(200);
+        let daemon = setup.start();
+        let mut seq = 1;
+        daemon.market(four_mirrors(seq));
+        daemon.wait_written(seq);
+        let mut eyes = server.eyes();
+        wait_for("all four", || eyes.exists::<_, usize>(MIRRORS.as_slice()).unwrap() == 4);
+        make_list(&mut eyes, key);
+        let mut notes = Vec::new();
+        wait_for("told", || {
+            seq += 1;
+            daemon.market(four_mirrors(seq));
+            notes.extend(daemon.board.take_notes());
+            notes.iter().any(|n| n.code == "key_quarantined" && n.key == key)
+        });
+        // However often it is tried again.
+        for _ in 0..3 {
+            let before = daemon.board.errors().map(|(_, n)| n).sum::<u64>();
+            wait_for("tried again", || {
+                seq += 1;
+                daemon.market(four_mirrors(seq));
+                daemon.board.errors().map(|(_, n)| n).sum::<u64>() > before
+            });
+        }
+        assert_eq!(eyes.lrange::<_, Vec<String>>(key, 0, -1).unwrap(), ["b", "a"], "{key}");
+        assert!(eyes.keys::<_, Vec<String>>("legacy:*").unwrap().is_empty(), "{key}");
+        // The others go on, and this one as soon as it is free.
+        if key != MIRRORS[1] {
+            let last = seq + 1;
+            daemon.market(MarketPicture { received_ms: 1_800_000_000_000, ..four_mirrors(last) });
+            wait_for("the others", || eyes.get::<_, String>(MIRRORS[1]).unwrap().starts_with("18000000"));
+            seq = last;
+        }
+        server.run(&["DEL", key]);
+        wait_for("a string again", || {
+            seq += 1;
+            daemon.market(four_mirrors(seq));
+            eyes.get::<_, Option<String>>(key).ok().flatten().is_some()
+        });
     }
 }

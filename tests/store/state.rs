@@ -225,6 +225,72 @@ fn what_a_former_process_left_can_be_marked_stale() {
     }
 }
 
+/// A mark alone would be a picture of nothing, and an old document would come back over a newer one.
+#[test]
+fn what_a_former_process_left_and_is_gone_or_changed_meanwhile_gets_no_mark() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let daemon = Setup::at(&server.socket()).start();
+    daemon.price(1);
+    daemon.flat(HoldSide::Long, 1);
+    daemon.flat(HoldSide::Short, 1);
+    daemon.wait_written(1);
+    wait_for("written", || server.field("current_position", "stale").as_deref() == Some("0"));
+    daemon.crash();
+    server.run(&["EXPIRE", "long_trader_position", "1000"]);
+    let daemon = Setup::at(&server.socket()).start();
+    wait_for("up", || daemon.board.link() == LinkState::Up);
+    // What was left has been read. Now others take it away, expire it, or write it.
+    let gone = ["current_position", "trapline:BTCUSDT:position:short", KEY, "active_position"];
+    for key in gone {
+        assert_eq!(server.run(&["DEL", key]), redis::Value::Int(1), "{key} was there");
+    }
+    server.run(&["SET", "short_trader_position", "{\"newer\":true}"]);
+    let is_settled = || daemon.desk.shelf().is_settled();
+    let mark = |since_ms, reason| {
+        let mut shelf = daemon.desk.shelf();
+        let mark = Some(StaleMark { since_ms, reason });
+        HoldSide::BOTH.into_iter().for_each(|side| shelf.stale_position(BTC, side, mark));
+        shelf.stale_market(BTC, mark);
+        drop(shelf);
+        daemon.desk.wake();
+    };
+    let text = |key: &str| -> String { redis::cmd("GET").arg(key).query(&mut server.eyes()).expect("a string") };
+    // The second mark replaces the first: the document is no longer the one that was found.
+    for (since_ms, reason) in [(1, "login_refused"), (2, "no_answer")] {
+        mark(since_ms, reason);
+        wait_for("settled", is_settled);
+        for key in ["trapline:BTCUSDT:position:long", "market_state"] {
+            assert_eq!(server.field(key, "stale_reason").as_deref(), Some(reason), "{key}");
+            assert!(server.field(key, "symbol").is_some(), "the rest stays: {key}");
+        }
+        let json = text("long_trader_position");
+        assert!(json.contains(&format!("\"stale_reason\":\"{reason}\"")) && json.contains("has_position"), "{json}");
+        assert!(matches!(server.run(&["TTL", "long_trader_position"]), redis::Value::Int(1..)), "its expiry stays");
+        for key in gone {
+            assert_eq!(server.run(&["EXISTS", key]), redis::Value::Int(0), "{key} came back as a mark alone");
+        }
+        assert_eq!(text("short_trader_position"), "{\"newer\":true}");
+    }
+    // A foreign type is left alone, and no reason to leave anything.
+    server.run(&["DEL", "market_state", "long_trader_position"]);
+    server.run(&["LPUSH", "long_trader_position", "x"]);
+    server.run(&["SET", "market_state", "x"]);
+    mark(3, "gone_silent");
+    wait_for("settled", is_settled);
+    assert_eq!(server.field("trapline:BTCUSDT:position:long", "stale_reason").as_deref(), Some("gone_silent"));
+    assert_eq!(text("market_state"), "x");
+    assert_eq!((daemon.count("connects_total"), daemon.board.link()), (1, LinkState::Up));
+    // Whoever loses the connection before the mark is there marks again.
+    server.run(&["HSET", "trapline:BTCUSDT:position:long", "stale", "0", "stale_reason", ""]);
+    server.run(&["CLIENT", "KILL", "TYPE", "normal"]);
+    wait_for("marked again", || {
+        server.field("trapline:BTCUSDT:position:long", "stale_reason").as_deref() == Some("gone_silent")
+    });
+}
+
 #[test]
 fn fields_that_another_program_wrote_are_noticed_and_made_true_again() {
     if skip() {

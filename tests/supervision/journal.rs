@@ -214,7 +214,13 @@ fn the_files_stay_below_their_size() {
     for n in 0..20_000_u32 {
         let why = "x".repeat(100);
         let (room, command, who) = ("a".to_owned(), n.to_string(), "test".to_owned());
-        journal.record(trapline::supervise::journal::Record::Operator { room, command, who, why });
+        journal.record(trapline::supervise::journal::Record::Operator {
+            room,
+            command,
+            who,
+            why,
+            refused: String::new(),
+        });
         if n % 500 == 0 {
             assert!(journal.flush(PATIENCE));
         }

@@ -5,7 +5,7 @@ use super::json::Object;
 use super::stamp;
 use super::{Layout, StaleMark};
 use crate::domain::picture::MarketPicture;
-use crate::store::resp::Commands;
+use crate::store::resp::{Commands, Number};
 use crate::store::tag::Tag;
 
 /// What stands beside the picture in `market_state`; changes rarely.
@@ -132,18 +132,11 @@ fn resting(out: &mut Commands, symbol: &str, layout: &Layout, extra: &MarketExtr
     super::stale_args(out, layout.mark(extra.stale));
 }
 
-/// The single values that old programs read, written together; the last two only when known.
+/// The single values that old programs read; the last two only when known.
 pub const MIRRORS: [&str; 4] = ["last_btc_price", "last_btc_update_time", "prev_btc_price", "last_btc_volume"];
 
 /// `market_state` and the single values that old programs read, for the primary symbol.
-/// Of these, the ones in `foreign` are left alone.
-pub fn market_primary(
-    out: &mut Commands,
-    layout: &Layout,
-    p: &MarketPicture,
-    extra: &MarketExtra,
-    foreign: &[bool; MIRRORS.len()],
-) {
+pub fn market_primary(out: &mut Commands, layout: &Layout, p: &MarketPicture, extra: &MarketExtra) {
     let keys = layout.of(p.symbol);
     out.begin(Tag::PrimaryMarket, 2 + 2 * (MOVING_FIELDS + RESTING_FIELDS));
     out.arg("HSET");
@@ -151,27 +144,12 @@ pub fn market_primary(
     resting(out, &keys.seed_name, layout, extra);
     moving(out, layout, p, EVERYTHING);
 
-    let has = [true, true, p.previous_price.is_some(), p.last_size.is_some()];
-    let count = has.iter().zip(foreign).filter(|(has, foreign)| **has && !**foreign).count();
-    if count == 0 {
-        return;
-    }
-    out.begin(Tag::MarketMirrors, 1 + 2 * count);
-    out.arg("MSET");
-    if !foreign[0] {
-        out.arg(MIRRORS[0]);
-        out.decimal(p.price);
-    }
-    if !foreign[1] {
-        out.arg(MIRRORS[1]);
-        out.arg(stamp::epoch_seconds(layout.stamp(p.received_ms)));
-    }
+    // Not by MSET, which replaces a value of any type without a word.
+    out.set(Tag::Mirror(0), MIRRORS[0], Number::decimal(p.price).as_bytes(), None);
+    out.set(Tag::Mirror(1), MIRRORS[1], stamp::epoch_seconds(layout.stamp(p.received_ms)), None);
     for (i, value) in [(2, p.previous_price), (3, p.last_size)] {
-        if let Some(value) = value
-            && !foreign[i]
-        {
-            out.arg(MIRRORS[i]);
-            out.decimal(value);
+        if let Some(value) = value {
+            out.set(Tag::Mirror(i), MIRRORS[usize::from(i)], Number::decimal(value).as_bytes(), None);
         }
     }
 }
@@ -261,7 +239,7 @@ mod tests {
     fn the_primary_symbol_also_fills_the_old_names() {
         let mut out = Commands::new();
         let extra = MarketExtra { regime: "volatile", stale: Some(StaleMark { since_ms: 9, reason: "no_data" }) };
-        market_primary(&mut out, &layout(), &picture(), &extra, &[false; 4]);
+        market_primary(&mut out, &layout(), &picture(), &extra);
         let words = as_words(out.bytes());
         assert_eq!(&words[0][..2], ["HSET", "market_state"]);
         let hash = fields(&words[0]);
@@ -270,17 +248,19 @@ mod tests {
             ("BTCUSDT_UMCBL", "1", "no_data", "9")
         );
         assert_eq!(
-            words[1].join(" "),
-            "MSET last_btc_price 64000.10 last_btc_update_time 1723075200.140 prev_btc_price 64000.00 last_btc_volume 0.005"
+            words[1..].iter().map(|w| w.join(" ")).collect::<Vec<_>>(),
+            [
+                "SET last_btc_price 64000.10 GET",
+                "SET last_btc_update_time 1723075200.140 GET",
+                "SET prev_btc_price 64000.00 GET",
+                "SET last_btc_volume 0.005 GET"
+            ]
         );
-        let written = |foreign: [bool; 4]| {
-            let mut out = Commands::new();
-            market_primary(&mut out, &layout(), &picture(), &extra, &foreign);
-            as_words(out.bytes()).get(1).map(|words| words.join(" "))
-        };
-        let others = "MSET last_btc_update_time 1723075200.140 last_btc_volume 0.005";
-        assert_eq!(written([true, false, true, false]).as_deref(), Some(others));
-        assert_eq!(written([true; 4]), None);
+        assert_eq!(out.tags()[1..], [0, 1, 2, 3].map(Tag::Mirror));
+        let unknown = MarketPicture { previous_price: None, last_size: None, ..picture() };
+        let mut out = Commands::new();
+        market_primary(&mut out, &layout(), &unknown, &extra);
+        assert_eq!(out.tags()[1..], [0, 1].map(Tag::Mirror), "what is not known is not written");
     }
 
     #[test]

@@ -144,7 +144,7 @@ pub fn side_json(out: &mut Commands, layout: &Layout, side: Side<'_>) {
         HoldSide::Long => "long_trader_position",
         HoldSide::Short => "short_trader_position",
     };
-    out.set(Tag::SideJson(p.side), key, &stale_json(object, layout.mark(side.stale)).end(), None);
+    out.set(Tag::SideJson(p.side), key, stale_json(object, layout.mark(side.stale)).end(), None);
 }
 
 /// Which side is 'the' position: the largest notional, ties to the last changed, then to the long side. `None` while

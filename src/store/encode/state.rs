@@ -44,10 +44,15 @@ pub fn breaker_change(out: &mut Commands, layout: &Layout, b: &BreakerPicture) {
     out.words(Tag::BreakerChannel, &["PUBLISH", "trapline:breaker", &json]);
 }
 
+/// Whether its balance is also the plain `trapline:account`.
+pub fn is_main_coin(coin: &str) -> bool {
+    matches!(coin, "USDT" | "USD")
+}
+
 /// `trapline:account:{COIN}` with `slot` as its place among the coins, and `trapline:account` for the main coin.
 pub fn account(out: &mut Commands, layout: &Layout, a: &AccountPicture, slot: u8, stale: Option<StaleMark>) {
     let own = format!("trapline:account:{}", a.coin);
-    let main = matches!(a.coin.as_str(), "USDT" | "USD");
+    let main = is_main_coin(&a.coin);
     for (key, tag) in [(own.as_str(), Tag::Account(slot)), ("trapline:account", Tag::MainAccount)] {
         if tag == Tag::MainAccount && !main {
             continue;
@@ -109,6 +114,7 @@ pub fn health(out: &mut Commands, layout: &Layout, h: &HealthPicture, own: &[(&s
     let own_fields = own.iter().map(|(n, v)| (*n, v));
     let count = fields.clone().count() + own.len();
     out.begin(Tag::Health, 2 + 2 * (3 + count));
+    out.mark(3 + count as u64);
     out.arg("HSET");
     out.arg("trapline:health");
     out.arg("ready");
@@ -168,7 +174,7 @@ impl TextState {
 
 /// Lists are replaced in one transaction: a reader never sees half a window. All of it carries the key's tag, so that
 /// a quarantined key leaves out the whole transaction, and it is emptied by LTRIM, which refuses a foreign type where
-/// DEL would take it away.
+/// DEL would take it away. Its first answer says whether the key was there.
 pub fn text(out: &mut Commands, state: &TextState, slot: u16) {
     let tag = Tag::Text(slot);
     match &state.value {
@@ -178,6 +184,9 @@ pub fn text(out: &mut Commands, state: &TextState, slot: u16) {
                 return;
             }
             out.begin(tag, 2 + 2 * fields.len());
+            if state.row.expiry_s.is_none() {
+                out.mark(fields.len() as u64);
+            }
             out.arg("HSET");
             out.arg(&state.name);
             for (name, value) in fields {
@@ -193,6 +202,7 @@ pub fn text(out: &mut Commands, state: &TextState, slot: u16) {
                 _ => usize::MAX,
             };
             out.words(tag, &["MULTI"]);
+            out.words(tag, &["EXISTS", &state.name]);
             out.words(tag, &["LTRIM", &state.name, "1", "0"]);
             if !items.is_empty() {
                 let kept = items.len().min(cap);
@@ -306,9 +316,12 @@ mod tests {
         let mut out = Commands::new();
         text(&mut out, &window, 3);
         let words = as_words(out.bytes());
-        assert_eq!(words.iter().map(|w| w[0].as_str()).collect::<Vec<_>>(), ["MULTI", "LTRIM", "RPUSH", "EXEC"]);
-        assert_eq!(words[2].len(), 102, "cut at the row's bound");
-        assert_eq!(out.tags(), [Tag::Text(3); 4], "a quarantined key leaves out all of it");
+        assert_eq!(
+            words.iter().map(|w| w[0].as_str()).collect::<Vec<_>>(),
+            ["MULTI", "EXISTS", "LTRIM", "RPUSH", "EXEC"]
+        );
+        assert_eq!(words[3].len(), 102, "cut at the row's bound");
+        assert_eq!(out.tags(), [Tag::Text(3); 5], "a quarantined key leaves out all of it");
     }
 
     #[test]

@@ -1,18 +1,15 @@
 //! What looking at our own keys shows: deleted by others, written by others, of another type.
 
 use super::serve::Session;
+use super::settle::MIGRATE_EVERY;
 use crate::store::board::{Counts, Note};
 use crate::store::class::Class;
-use crate::store::encode::market::MIRRORS;
-use crate::store::reply;
 use crate::store::resp::{fingerprint, fingerprint_all};
 use crate::store::shelf::{Replaced, Shelf};
 use crate::store::tag::Tag;
 use redis::Value;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Counts that were asked for before everything was written again say nothing.
-const SETTLING: Duration = Duration::from_secs(2);
 /// A foreign value longer than this is not kept aside.
 const ASIDE_MAX: usize = 1024 * 1024;
 
@@ -52,13 +49,21 @@ impl Session<'_> {
         match shelf.replaced(tag, print, before) {
             Replaced::Ours => {}
             Replaced::Missing => Counts::add(&self.count().audit_mismatch_total, 1),
-            Replaced::Foreign => self.foreign(&shelf.key_of(tag).unwrap_or_default(), before, now, now_ms),
+            Replaced::Foreign => self.foreign(tag, &shelf.key_of(tag).unwrap_or_default(), before, now, now_ms),
         }
         shelf.confirmed(tag, print, 0, now, now_ms);
     }
 
     /// Another program wrote `value` (`None`: fields of a hash) where ours stood, or will stand again in a moment.
-    fn foreign(&mut self, key: &str, value: Option<&[u8]>, now: Instant, now_ms: i64) {
+    fn foreign(&mut self, tag: Tag, key: &str, value: Option<&[u8]>, now: Instant, now_ms: i64) {
+        if matches!(tag, Tag::Mirror(_)) {
+            // A feed that somebody forgot writes many prices, each worth nothing a moment later: counted, not kept.
+            if self.mirror_told.is_none_or(|at| now.duration_since(at) >= MIGRATE_EVERY) {
+                self.mirror_told = Some(now);
+                tracing::warn!(%key, "foreign writer: its price is replaced by the true one");
+            }
+            return self.note_foreign(key, "its value was replaced by the true one");
+        }
         let aside = value.and_then(|bytes| self.keep_aside(key, bytes, now, now_ms));
         tracing::warn!(%key, ?aside, "foreign writer: its value is replaced by the true one");
         let what = match aside {
@@ -92,7 +97,7 @@ impl Session<'_> {
             },
         };
         if !shelf.looked(tag, print) {
-            self.foreign(&shelf.key_of(tag).unwrap_or_default(), text.as_deref(), now, now_ms);
+            self.foreign(tag, &shelf.key_of(tag).unwrap_or_default(), text.as_deref(), now, now_ms);
             shelf.refused(tag);
         }
     }
@@ -111,16 +116,24 @@ impl Session<'_> {
         Some(aside)
     }
 
-    /// Fewer keys than there should be.
-    pub(super) fn counted(&mut self, shelf: &mut Shelf, expected: u64, found: i64, now: Instant) {
+    /// Fewer keys than there should be. Which of them, and how many in the end, the writes tell that follow.
+    pub(super) fn counted(&mut self, shelf: &mut Shelf, expected: u64, found: i64) {
         let missing = expected.saturating_sub(u64::try_from(found).unwrap_or(0));
-        if missing == 0 || self.emptied_at.is_some_and(|at| now.duration_since(at) < SETTLING) {
-            return;
+        if missing > 0 {
+            tracing::warn!(missing, "somebody deleted keys, everything is written again");
+            Counts::add(&self.count().audit_repairs_total, 1);
+            shelf.write_again();
         }
-        tracing::warn!(missing, "somebody deleted keys, everything is written again");
-        Counts::add(&self.count().audit_mismatch_total, missing);
-        Counts::add(&self.count().audit_repairs_total, 1);
-        shelf.republish();
+    }
+
+    /// Counts that were asked for before everything was written again say nothing.
+    pub(super) fn forget_counts(&mut self) {
+        for (tag, _) in &mut self.outstanding {
+            if matches!(tag, Tag::Owned | Tag::OwnedEvents(_)) {
+                *tag = Tag::Control;
+            }
+        }
+        self.event_keys.clear();
     }
 
     /// Events stand once: what others deleted after Redis had it is told, not sent again.
@@ -160,38 +173,6 @@ impl Session<'_> {
         }
         if is_last {
             self.publishing.asked.clear();
-        }
-    }
-
-    pub(super) fn mirror_value(&mut self, expected: u64, value: &Value) {
-        let Value::BulkString(bytes) = value else { return };
-        if fingerprint(bytes) != expected {
-            self.note_foreign(MIRRORS[0], "its value was replaced by the true one");
-        }
-    }
-
-    pub(super) fn mirror_type(&mut self, shelf: &mut Shelf, place: u64, value: &Value, now: Instant, now_ms: i64) {
-        let kind = reply::text(value).unwrap_or("none");
-        if !matches!(kind, "string" | "none") {
-            let place = usize::try_from(place).unwrap_or(0).min(MIRRORS.len() - 1);
-            let key = MIRRORS[place];
-            self.engine.desk.board().failed("wrong_type");
-            if !(self.engine.settings.migrate && self.migrate(key, now, now_ms)) {
-                tracing::error!(key, kind, remedy = Class::Data.remedy(), "key quarantined, the others go on");
-                self.note_quarantine(key, Class::Data);
-                shelf.mirrors_foreign[place] = true;
-            }
-        }
-        self.mirrors_known(shelf);
-    }
-
-    /// After the last answer the keys are written, without those that are not ours to write.
-    pub(super) fn mirrors_known(&mut self, shelf: &mut Shelf) {
-        self.mirror_types += 1;
-        if self.mirror_types == MIRRORS.len() {
-            shelf.out.set_blocked(Tag::MarketMirrors, self.mirrors_unknown);
-            shelf.refused(Tag::MarketMirrors);
-            self.count_quarantine(shelf);
         }
     }
 }

@@ -4,13 +4,11 @@ use super::{Broken, End, Engine};
 use crate::fault_points;
 use crate::store::board::Counts;
 use crate::store::class::Class;
-use crate::store::encode::market::MIRRORS;
 use crate::store::guard;
 use crate::store::link::{Link, LinkError};
 use crate::store::outbox::{Batch, Next};
 use crate::store::publish::{self, How, Publisher, Sent};
 use crate::store::resp::Commands;
-use crate::store::shelf::Shelf;
 use crate::store::tag::Tag;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
@@ -68,13 +66,8 @@ pub(super) struct Session<'a> {
     /// Our keys are to be counted; after what waits has been encoded.
     count_keys: bool,
     audits: usize,
-    /// Counts of keys say nothing before: somebody emptied Redis.
-    pub emptied_at: Option<Instant>,
-    /// Fingerprint of the `last_btc_price` that was sent last.
-    mirror_print: Option<u64>,
-    pub mirror_types: usize,
-    /// Redis would not say all their types.
-    pub mirrors_unknown: bool,
+    /// When the log last said that somebody writes the mirrors of the price.
+    pub mirror_told: Option<Instant>,
     /// Keys of events that are there, as far as we know.
     pub event_keys: Vec<String>,
     refresh_at: Instant,
@@ -88,8 +81,6 @@ impl<'a> Session<'a> {
         let now = Instant::now();
         let (audit_at, refresh_at) = (now + engine.settings.audit_every, now + engine.settings.refresh_every);
         let probe_at = now + engine.settings.probe_every;
-        let mut extra = Commands::new();
-        ask_mirror_types(&mut extra, &mut engine.desk.shelf());
         Self {
             engine,
             link,
@@ -102,15 +93,12 @@ impl<'a> Session<'a> {
             publishing: Publishing { off, jump, ..Publishing::default() },
             reported: FxHashSet::default(),
             migrated: FxHashMap::default(),
-            extra,
+            extra: Commands::new(),
             cursor_asked: false,
             audit_at,
             count_keys: false,
             audits: 0,
-            emptied_at: None,
-            mirror_print: None,
-            mirror_types: 0,
-            mirrors_unknown: false,
+            mirror_told: None,
             event_keys: Vec::new(),
             refresh_at,
             probe_at,
@@ -265,7 +253,6 @@ impl<'a> Session<'a> {
             Counts::add(&desk.board().counts.state_flushes_total, 1);
             Counts::add(&desk.board().counts.state_writes_total, shelf.out.len() as u64);
             shelf.hand_over(&mut self.sending);
-            self.mirror_print = shelf.mirror_print();
         }
         if std::mem::take(&mut self.count_keys) && self.hold_until.is_none() {
             shelf.ask_owned(&mut self.sending, self.audits);
@@ -334,10 +321,6 @@ impl<'a> Session<'a> {
             self.audits += 1;
             if self.strikes == 0 && self.extra.is_empty() {
                 guard::audit(&mut self.extra, desk.board().epoch());
-                if let Some(print) = self.mirror_print {
-                    self.extra.words(Tag::MirrorValue, &["GET", MIRRORS[0]]);
-                    self.extra.mark(print);
-                }
                 self.count_keys = true;
             }
         }
@@ -353,10 +336,6 @@ impl<'a> Session<'a> {
                 shelf.refused(tag);
             }
             shelf.out.unblock_all();
-            if std::mem::take(&mut self.mirrors_unknown) || shelf.mirrors_foreign.contains(&true) {
-                self.mirror_types = 0;
-                ask_mirror_types(&mut self.extra, &mut shelf);
-            }
             desk.board().counts.quarantined_keys.store(0, std::sync::atomic::Ordering::Relaxed);
         }
         let mut outbox = desk.outbox();
@@ -390,15 +369,5 @@ impl<'a> Session<'a> {
                 self.event_keys.push(key);
             }
         }
-    }
-}
-
-/// MSET replaces a value of any type without a word, so its keys wait until their types are known.
-fn ask_mirror_types(extra: &mut Commands, shelf: &mut Shelf) {
-    shelf.out.set_blocked(Tag::MarketMirrors, true);
-    shelf.mirrors_foreign = [false; MIRRORS.len()];
-    for (i, key) in (0..).zip(MIRRORS) {
-        extra.words(Tag::MirrorType, &["TYPE", key]);
-        extra.mark(i);
     }
 }

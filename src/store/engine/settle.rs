@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// Beyond so many keys of events without rights, it is the user that is wrong.
 const BLOCKED_MAX: usize = 1_024;
 /// A foreign writer that keeps coming back is answered once in so long.
-const MIGRATE_EVERY: Duration = Duration::from_secs(10);
+pub(super) const MIGRATE_EVERY: Duration = Duration::from_secs(10);
 /// Answers to commands sent before a key was put aside arrive within this.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
@@ -36,7 +36,7 @@ impl Session<'_> {
                     self.right_known(place, mark == 1, true);
                 }
             }
-            Reply::Int(found) if tag == Tag::Owned => self.counted(shelf, mark, found, now),
+            Reply::Int(found) if tag == Tag::Owned => self.counted(shelf, mark, found),
             Reply::Int(found) if matches!(tag, Tag::OwnedEvents(_)) => self.counted_event(tag, found),
             Reply::Int(answer) => shelf.confirmed(tag, mark, answer, now, now_ms),
             Reply::Ok => shelf.confirmed(tag, mark, 0, now, now_ms),
@@ -61,9 +61,7 @@ impl Session<'_> {
             Reply::Other(value) => match tag {
                 _ if tag.is_text() && mark != 0 => self.replaced(shelf, tag, mark, &value, now, now_ms),
                 Tag::Text(_) => return self.executed(shelf, tag, &value, now, now_ms),
-                Tag::MirrorType => self.mirror_type(shelf, mark, &value, now, now_ms),
                 Tag::Look(place) => self.looked(shelf, place, &value, now, now_ms),
-                Tag::MirrorValue => self.mirror_value(mark, &value),
                 Tag::Events => self.answered(&value, now, now_ms)?,
                 Tag::Audit => self.audited(shelf, mark, &value)?,
                 Tag::Control if self.cursor_asked && matches!(value, Value::Array(_)) => self.cursor_read(&value),
@@ -90,10 +88,14 @@ impl Session<'_> {
             Value::ServerError(error) => Some(error),
             _ => None,
         });
-        match refused {
-            Some(error) => self.refused(shelf, tag, error.code(), error.details().unwrap_or(""), now, now_ms),
-            None => Ok(()),
+        if let Some(error) = refused {
+            return self.refused(shelf, tag, error.code(), error.details().unwrap_or(""), now, now_ms);
         }
+        if let Some(Value::Int(were)) = items.first() {
+            // EXISTS, LTRIM, and RPUSH unless it is empty now.
+            shelf.window_replaced(tag, *were, items.len() > 2);
+        }
+        Ok(())
     }
 
     /// Whether this is news, so that the log says it once.
@@ -122,11 +124,13 @@ impl Session<'_> {
             return Err(Broken::lost(class, label, code));
         }
         self.engine.desk.board().failed(label);
+        if class == Class::Data {
+            shelf.not_ours(tag);
+        }
         let (least, most) = class.pause();
         match class {
             Class::Reload => self.publishing.whole = true,
             // What only looks may be refused where writes are not.
-            Class::Data | Class::Config if tag == Tag::MirrorType => self.mirrors_known(shelf),
             _ if tag.is_look() && !matches!(class, Class::Wait | Class::Resource) => {
                 tracing::debug!(code, detail, "command refused");
             }
@@ -142,11 +146,6 @@ impl Session<'_> {
                 self.engine.desk.board().set_link(LinkState::Refused, now_ms);
                 shelf.shed();
                 shelf.refused(tag);
-                if tag == Tag::MirrorType {
-                    // Not known, so not written before it is asked again.
-                    self.mirrors_unknown = true;
-                    self.mirrors_known(shelf);
-                }
             }
             Class::Data if self.engine.settings.migrate && self.migrate_state(shelf, tag, now, now_ms) => {
                 shelf.refused(tag);
@@ -175,8 +174,7 @@ impl Session<'_> {
     }
 
     pub(super) fn count_quarantine(&self, shelf: &Shelf) {
-        let mirrors = shelf.mirrors_foreign.iter().filter(|foreign| **foreign).count();
-        let keys = shelf.out.blocked().len() + self.publishing.blocked.len() + mirrors;
+        let keys = shelf.out.blocked().len() + self.publishing.blocked.len();
         self.engine.desk.board().counts.quarantined_keys.store(keys as u64, Relaxed);
     }
 
@@ -277,8 +275,7 @@ impl Session<'_> {
             _ => {}
         }
         tracing::warn!("redis was emptied or an older copy was put back, everything is written again");
-        self.emptied_at = Some(Instant::now());
-        self.event_keys.clear();
+        self.forget_counts();
         Counts::add(&self.engine.desk.board().counts.audit_repairs_total, 1);
         guard::restore(&mut self.extra, ours);
         self.extra.words(Tag::Control, &guard::CURSOR_FIELDS);

@@ -53,7 +53,7 @@ impl Shelf {
             && let Some(picture) = &slot.picture
             && slot.floor_ms.is_none()
         {
-            market::market_primary(&mut self.out, &self.layout, picture, &slot.extra, &self.mirrors_foreign);
+            market::market_primary(&mut self.out, &self.layout, picture, &slot.extra);
             let news = self.channel.is_none_or(|(seq, at)| picture.seq != seq && now >= at + CHANNEL_EVERY);
             if news && slot.extra.stale.is_none() {
                 self.channel = Some((picture.seq, now));
@@ -97,7 +97,7 @@ impl Shelf {
 
     /// Stale marks on what an earlier process left and this one knows nothing newer of.
     fn mark_left_positions(&mut self) {
-        let Self { position, layout, out, leftovers, .. } = self;
+        let Self { position, layout, out, left, .. } = self;
         for (i, sides) in position.iter().enumerate() {
             let symbol = SymbolId(i as u16);
             for (side, slot) in HoldSide::BOTH.into_iter().zip(sides).filter(|(_, s)| s.dirty && s.picture.is_none()) {
@@ -105,10 +105,10 @@ impl Shelf {
                     left::mark_hash(out, &layout.of(symbol).position[side.index()], layout.mark(slot.stale));
                 }
                 if layout.is_primary(symbol) {
-                    left::mark_json(out, leftovers, 1 + side.index(), layout.mark(slot.stale));
+                    left.mark_json(out, 1 + side.index(), layout.mark(slot.stale));
                     if sides.iter().all(|s| s.picture.is_none()) {
-                        left::mark_json(out, leftovers, 0, layout.mark(slot.stale));
-                        if leftovers.hashes[0] {
+                        left.mark_json(out, 0, layout.mark(slot.stale));
+                        if left.has_hash(0) {
                             left::mark_hash(out, "current_position", layout.mark(slot.stale));
                         }
                     }
@@ -122,7 +122,7 @@ impl Shelf {
         if slot.floor_ms.is_some() {
             left::mark_hash(&mut self.out, &self.layout.of(symbol).market_state, self.layout.mark(slot.extra.stale));
         }
-        if self.layout.is_primary(symbol) && self.leftovers.hashes[1] {
+        if self.layout.is_primary(symbol) && self.left.has_hash(1) {
             left::mark_hash(&mut self.out, "market_state", self.layout.mark(slot.extra.stale));
         }
     }

@@ -10,8 +10,9 @@ mod owned;
 
 pub(in crate::store) use outcome::Replaced;
 
+use self::left::Left;
 use super::board::{Board, Counts};
-use super::encode::market::{MIRRORS, MarketExtra};
+use super::encode::market::MarketExtra;
 use super::encode::state::{HealthPicture, TextState};
 use super::encode::{Layout, StaleMark};
 use super::guard::Leftovers;
@@ -20,7 +21,7 @@ use super::tag::Tag;
 use crate::domain::picture::{AccountPicture, BreakerPicture, MarketPicture, PositionPicture};
 use crate::domain::position::HoldSide;
 use crate::domain::symbol::SymbolId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,11 +91,11 @@ pub struct Shelf {
     asides: Vec<[String; 2]>,
     /// Sent, not yet answered.
     pub(in crate::store) outstanding: usize,
-    leftovers: Leftovers,
-    /// Which of [`MIRRORS`] hold another type: those are not written.
-    pub(in crate::store) mirrors_foreign: [bool; MIRRORS.len()],
+    left: Left,
     /// Fingerprints of the strings that this connection has written.
     prints: FxHashMap<Tag, u64>,
+    /// Hashes and windows that this connection has written whole.
+    whole: FxHashSet<Tag>,
     samples: VecDeque<(SymbolId, u64, Instant)>,
     sampled_at: Option<Instant>,
     latencies: VecDeque<u32>,
@@ -135,14 +136,14 @@ impl Shelf {
             out: Commands::new(),
             asides: Vec::new(),
             outstanding: 0,
-            leftovers: Leftovers::default(),
+            left: Left::default(),
             prints: FxHashMap::default(),
+            whole: FxHashSet::default(),
             samples: VecDeque::new(),
             sampled_at: None,
             latencies: VecDeque::new(),
             latencies_at: None,
             channel: None,
-            mirrors_foreign: [false; MIRRORS.len()],
         }
     }
 
@@ -346,22 +347,30 @@ impl Shelf {
     }
 
     pub(in crate::store) fn set_leftovers(&mut self, leftovers: Leftovers) {
-        self.leftovers = leftovers;
+        self.left = leftovers.into();
     }
 
-    /// Everything known is to be written again: after a reconnect, and when somebody emptied Redis.
+    /// Everything known is to be written again: after a reconnect, and when somebody emptied Redis. What stood there
+    /// before is forgotten with it.
     pub(in crate::store) fn republish(&mut self) {
         self.out.clear();
         for [key, aside] in &self.asides {
             encode_aside(&mut self.out, key, aside);
         }
         self.prints.clear();
+        self.whole.clear();
         self.samples.clear();
+        self.write_again();
+    }
+
+    /// The same where keys are missing. What stood there is remembered: each write tells whether its key was one of them.
+    pub(in crate::store) fn write_again(&mut self) {
         for i in 0..self.market.len() {
             let symbol = SymbolId(i as u16);
             let slot = &mut self.market[i];
             slot.sent = None;
-            if slot.picture.is_some() && !slot.dirty {
+            // Without a picture there may be a mark on what an earlier process left.
+            if (slot.picture.is_some() || slot.extra.stale.is_some()) && !slot.dirty {
                 slot.dirty = true;
                 self.market_dirty.push(symbol);
                 self.primary_dirty |= self.layout.is_primary(symbol);
@@ -375,7 +384,7 @@ impl Shelf {
     pub(in crate::store) fn refresh_quiet(&mut self) {
         let mut count = 0;
         self.market.iter_mut().for_each(|slot| slot.whole = true);
-        for slot in self.position.iter_mut().flatten().filter(|s| s.picture.is_some()) {
+        for slot in self.position.iter_mut().flatten().filter(|s| s.picture.is_some() || s.stale.is_some()) {
             slot.dirty = true;
             count += 1;
         }

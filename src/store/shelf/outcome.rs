@@ -35,6 +35,7 @@ impl Shelf {
     pub(in crate::store) fn replaced(&mut self, tag: Tag, print: u64, before: Option<&[u8]>) -> Replaced {
         let expected = self.prints.insert(tag, print);
         match (expected, before) {
+            (Some(_), None) if self.expires(tag) => Replaced::Ours,
             (Some(expected), Some(bytes)) if fingerprint(bytes) == expected => Replaced::Ours,
             (Some(_), Some(_)) => Replaced::Foreign,
             (Some(_), None) => Replaced::Missing,
@@ -42,6 +43,33 @@ impl Shelf {
             (None, Some(bytes)) if tag.is_document() && !contains(bytes, b"\"stale_reason\"") => Replaced::Foreign,
             (None, _) => Replaced::Ours,
         }
+    }
+
+    /// A hash or a window was written. Where it was written whole before and parts of it are new now, somebody took them
+    /// away; each such key is counted by the write that mends it, so once, whoever noticed first.
+    fn stood(&mut self, tag: Tag, is_missed: bool) {
+        if !self.whole.insert(tag) && is_missed {
+            Counts::add(&self.board.counts.audit_mismatch_total, 1);
+        }
+    }
+
+    /// A window was replaced: how many of its key were there, and whether one is there now.
+    pub(in crate::store) fn window_replaced(&mut self, tag: Tag, were: i64, is_there: bool) {
+        self.stood(tag, were == 0);
+        if !is_there || self.expires(tag) {
+            self.whole.remove(&tag);
+        }
+    }
+
+    /// Another type stands there: what is written after it was put aside or deleted finds nothing of ours.
+    pub(in crate::store) fn not_ours(&mut self, tag: Tag) {
+        self.prints.remove(&tag.key());
+        self.whole.remove(&tag.key());
+    }
+
+    /// Whether the key goes by itself.
+    fn expires(&self, tag: Tag) -> bool {
+        matches!(tag, Tag::Text(slot) if self.texts.get(usize::from(slot)).is_some_and(|k| k.value.row.expiry_s.is_some()))
     }
 
     /// Redis has confirmed a command.
@@ -60,16 +88,31 @@ impl Shelf {
                         Counts::add(&self.board.counts.latencies_shed_total, 1);
                     }
                 }
-                if matches!(tag, Tag::MarketLean(_)) && answer > 0 {
-                    Counts::add(&self.board.counts.audit_repairs_total, 1);
-                    Counts::add(&self.board.counts.audit_mismatch_total, 1);
+                if matches!(tag, Tag::Market(_)) {
+                    self.stood(tag, answer > 0);
+                } else if answer > 0 {
+                    // What it has made is a part; those that were on their way behind it add to the same part.
+                    if self.whole.remove(&tag.key()) {
+                        Counts::add(&self.board.counts.audit_repairs_total, 1);
+                        Counts::add(&self.board.counts.audit_mismatch_total, 1);
+                    }
                     self.market[symbol.index()].sent = None;
                     self.mark_market(symbol);
                 }
             }
-            Tag::Position(symbol, side) => self.board.position(symbol, side).written(mark, now_ms),
-            Tag::MainAccount => self.board.account.written(1, now_ms),
+            Tag::Position(symbol, side) => {
+                self.stood(tag, answer > 0);
+                self.board.position(symbol, side).written(mark, now_ms);
+            }
+            Tag::MainAccount => {
+                self.stood(tag, answer > 0);
+                self.board.account.written(1, now_ms);
+            }
+            Tag::PrimaryMarket | Tag::Breaker | Tag::Account(_) => self.stood(tag, answer > 0),
+            // The number of their fields may differ from write to write.
+            Tag::Health | Tag::Text(_) if mark != 0 => self.stood(tag, answer > 0 && answer.unsigned_abs() >= mark),
             Tag::CurrentHash => {
+                self.stood(tag, answer > 0);
                 self.prints.insert(tag, mark);
                 self.expiry_due = true;
                 self.others_dirty = true;
@@ -86,7 +129,7 @@ impl Shelf {
                 self.market[symbol.index()].sent = None;
                 self.mark_market(symbol);
             }
-            Tag::PrimaryMarket | Tag::MarketMirrors => self.primary_dirty = true,
+            Tag::PrimaryMarket | Tag::Mirror(_) => self.primary_dirty = true,
             Tag::Position(symbol, side) => self.mark_position(symbol, side),
             Tag::SideJson(side) => self.mark_position(SymbolId(0), side),
             Tag::CurrentHash | Tag::CurrentJson | Tag::Active => {
@@ -119,7 +162,7 @@ impl Shelf {
             Tag::Active => "active_position".to_owned(),
             Tag::Regime(symbol) => self.layout.of(symbol).regime.clone(),
             Tag::RegimeMirror(i) => (*REGIME_MIRRORS.get(usize::from(i))?).to_owned(),
-            Tag::MarketMirrors => MIRRORS[0].to_owned(),
+            Tag::Mirror(i) => (*MIRRORS.get(usize::from(i))?).to_owned(),
             Tag::Breaker => "trapline:breaker".to_owned(),
             Tag::MainAccount => "trapline:account".to_owned(),
             Tag::Account(slot) => format!("trapline:account:{}", self.accounts.get(usize::from(slot))?.value.coin),

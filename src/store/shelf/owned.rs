@@ -4,10 +4,12 @@ use super::Shelf;
 use crate::domain::position::HoldSide;
 use crate::domain::symbol::SymbolId;
 use crate::store::encode::PositionFormat;
+use crate::store::encode::market::MIRRORS;
 use crate::store::encode::position::CURRENT_LOOKED;
-use crate::store::encode::state::TextValue;
-use crate::store::resp::{Commands, Number, fingerprint};
+use crate::store::encode::state::{REGIME_MIRRORS, TextValue, is_main_coin};
+use crate::store::resp::Commands;
 use crate::store::tag::Tag;
+use std::borrow::Cow;
 
 /// Keys of one EXISTS.
 const CHUNK: usize = 128;
@@ -24,7 +26,7 @@ impl Shelf {
             out.begin(Tag::Owned, 1 + chunk.len());
             out.mark(chunk.len() as u64);
             out.arg("EXISTS");
-            chunk.iter().for_each(|key| out.arg(key));
+            chunk.iter().for_each(|key| out.arg(key.as_bytes()));
         }
         out.settle();
     }
@@ -49,30 +51,21 @@ impl Shelf {
         self.prints.get_mut(&tag).is_none_or(|known| std::mem::replace(known, print) == print)
     }
 
-    /// Fingerprint of the `last_btc_price` that was encoded last.
-    pub(in crate::store) fn mirror_print(&self) -> Option<u64> {
-        let slot = self.market.first().filter(|s| s.floor_ms.is_none())?;
-        let is_free = !self.mirrors_foreign[0] && !self.out.blocked().contains(&Tag::MarketMirrors);
-        let is_written = !self.primary_dirty && is_free;
-        let picture = slot.picture.as_ref().filter(|_| is_written)?;
-        Some(fingerprint(Number::decimal(picture.price).as_bytes()))
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        let mut keys = Vec::new();
+    fn owned<'a>(&'a self) -> Vec<Cow<'a, str>> {
+        let mut keys: Vec<Cow<'a, str>> = Vec::new();
         let free = |tag: Tag| !self.out.blocked().contains(&tag.key());
-        let mut add = |tag: Tag, key| {
+        let mut add = |tag: Tag, key: &'a str| {
             if free(tag) {
-                keys.push(key);
+                keys.push(Cow::Borrowed(key));
             }
         };
         for (i, slot) in self.market.iter().enumerate().filter(|(_, s)| s.sent.is_some()) {
             let symbol = SymbolId(i as u16);
             add(Tag::Market(symbol), self.layout.of(symbol).market_state.as_str());
-            if self.layout.is_primary(symbol) && slot.floor_ms.is_none() {
+            if self.layout.is_primary(symbol) && slot.floor_ms.is_none() && !self.primary_dirty {
                 add(Tag::PrimaryMarket, "market_state");
-                if !self.mirrors_foreign[0] {
-                    add(Tag::MarketMirrors, "last_btc_price");
+                for (i, key) in (0..).zip(MIRRORS).filter(|(i, _)| self.prints.contains_key(&Tag::Mirror(*i))) {
+                    add(Tag::Mirror(i), key);
                 }
             }
         }
@@ -93,6 +86,7 @@ impl Shelf {
                 add(Tag::Active, "active_position");
                 if self.layout.settings.position_format == PositionFormat::LegacyJson {
                     add(Tag::CurrentJson, "current_position");
+                    add(Tag::CurrentHash, "current_position:hash");
                 } else {
                     add(Tag::CurrentHash, "current_position");
                 }
@@ -107,6 +101,9 @@ impl Shelf {
         for (i, _) in self.regimes.iter().enumerate().filter(|(_, k)| k.value.is_some() && !k.dirty) {
             let symbol = SymbolId(i as u16);
             add(Tag::Regime(symbol), self.layout.of(symbol).regime.as_str());
+            if self.layout.is_primary(symbol) {
+                (0..).zip(REGIME_MIRRORS).for_each(|(i, key)| add(Tag::RegimeMirror(i), key));
+            }
         }
         for (slot, kept) in self.texts.iter().enumerate().filter(|(_, k)| !k.dirty && k.value.row.expiry_s.is_none()) {
             let is_there = match &kept.value.value {
@@ -116,6 +113,15 @@ impl Shelf {
             };
             if is_there {
                 add(Tag::Text(slot as u16), kept.value.name.as_str());
+            }
+        }
+        for (slot, kept) in (0..).zip(&self.accounts).filter(|(_, k)| !k.dirty) {
+            let own = format!("trapline:account:{}", kept.value.coin);
+            if free(Tag::Account(slot)) {
+                keys.push(Cow::Owned(own));
+            }
+            if is_main_coin(&kept.value.coin) && free(Tag::MainAccount) {
+                keys.push(Cow::Borrowed("trapline:account"));
             }
         }
         keys

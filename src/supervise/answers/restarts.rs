@@ -243,7 +243,9 @@ fn consequence(
         "escalate" => answer.cost.escalations += 1,
         "stopped" => answer.cost.undelivered += entry.number("undelivered"),
         "journal_gap" => answer.cost.records_lost += entry.number("lost"),
-        "operator" => answer.by_operator += u64::from(entry.text("command") == "Restart"),
+        "operator" => {
+            answer.by_operator += u64::from(entry.text("command") == "restart" && entry.text("refused").is_empty());
+        }
         _ => {}
     }
 }

@@ -70,8 +70,13 @@ pub fn tell(entry: &JournalEntry) -> String {
             ms("ms"),
             number("count")
         ),
-        "operator" if text("why").is_empty() => format!("{}: {} by {}", text("room"), text("command"), text("who")),
-        "operator" => format!("{}: {} by {}: {}", text("room"), text("command"), text("who"), text("why")),
+        "operator" => {
+            let asked = format!("{}: {}, by {}", text("room"), text("command"), text("who"));
+            let why = if text("why").is_empty() { String::new() } else { format!(": {}", text("why")) };
+            let refused =
+                if text("refused").is_empty() { String::new() } else { format!("; refused: {}", text("refused")) };
+            asked + &why + &refused
+        }
         "drain" => format!("{} drains", text("group")),
         "stopped" => format!("{} stopped, {} messages left", text("group"), number("undelivered")),
         "journal_gap" => format!("{} records of the {} lane were lost here", number("lost"), text("lane")),

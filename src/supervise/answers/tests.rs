@@ -173,8 +173,12 @@ fn the_trend_says_when_the_journal_is_too_short_for_it() {
 #[test]
 fn a_story_holds_what_belongs_to_it_and_nothing_else() {
     let mut entries = day();
-    let operator = json!({"event": "operator", "room": "a", "command": "Replay(4)", "who": "me", "why": "fixed"});
+    let operator =
+        json!({"event": "operator", "room": "a", "command": "replay message 4", "who": "me", "why": "fixed"});
     entries.push(entry(1_500, "b", operator));
+    let refused = json!({"event": "operator", "room": "a", "command": "drop message 4", "who": "uid 7", "why": "",
+        "refused": "no message 4"});
+    entries.push(entry(1_501, "b", refused));
     entries.push(stale(1_250, "market:BTCUSDT", 60));
     entries.push(fresh(1_305, "market:BTCUSDT", 115));
     entries.push(stale(1_600, "market:ETHUSDT", 1));
@@ -186,6 +190,7 @@ fn a_story_holds_what_belongs_to_it_and_nothing_else() {
         ("an old key without a symbol", "last_btc_price", "key", "market:ETHUSDT stale", "\u{0}"),
         ("fingerprint", "a-panic", "fingerprint", "quarantine as 4", "hang"),
         ("quarantine", "q4", "quarantine", "by me: fixed", "hang"),
+        ("quarantine, refused", "q4", "quarantine", "a: drop message 4, by uid 7; refused: no message 4", "hang"),
         ("quarantine by number", "4", "quarantine", "a down: panic", "w down"),
         ("boot", "b", "boot", "trapline 1 started", "\u{0}"),
     ] {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::tell::tell;
 use crate::supervise::journal::JournalEntry;
+use crate::supervise::running::MessageAct;
 
 /// How long before a key was last proved a trouble may have begun that explains it, ms.
 const LEAD_MS: i64 = 2_000;
@@ -138,7 +139,7 @@ fn holds(entries: &[JournalEntry], id: u64) -> bool {
 
 /// The death that put it there, and what operators did with it.
 fn of_quarantine(entries: &[JournalEntry], id: u64) -> BTreeSet<usize> {
-    let acts = [format!("Replay({id})"), format!("Drop({id})")];
+    let acts = [MessageAct::Replay(id).words(), MessageAct::Drop(id).words()];
     let mut chosen = matching(entries, |entry| {
         (entry.event == "quarantined" && entry.number("id") == id)
             || (entry.event == "operator" && acts.iter().any(|act| entry.text("command") == act))

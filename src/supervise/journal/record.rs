@@ -194,6 +194,9 @@ pub enum Record {
         command: String,
         who: String,
         why: String,
+        /// Why it was not done; empty: it was.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        refused: String,
     },
     Drain {
         group: &'static str,
@@ -264,7 +267,12 @@ impl Record {
             Self::OverflowEnd { room, policy, count, ms } => {
                 info!(jseq, room, policy, count, ms, "mailbox has space again");
             }
-            Self::Operator { room, command, who, why } => info!(jseq, %room, %command, %who, %why, "operator"),
+            Self::Operator { room, command, who, why, refused } if refused.is_empty() => {
+                info!(jseq, %room, %command, %who, %why, "operator");
+            }
+            Self::Operator { room, command, who, why, refused } => {
+                info!(jseq, %room, %command, %who, %why, %refused, "operator refused");
+            }
             Self::Drain { group } => info!(jseq, group, "draining"),
             Self::Stopped { group, undelivered } => info!(jseq, group, undelivered, "group stopped"),
             Self::JournalGap { lane, lost } => warn!(jseq, lane, lost, "journal records lost"),
