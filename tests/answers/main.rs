@@ -5,6 +5,7 @@
 mod support;
 
 mod drills;
+mod page;
 mod quarantine;
 mod settings;
 
