@@ -1,7 +1,7 @@
 //! The page for people at `/`, and what it is made of.
 
 use crate::support::{Options, World, http_get, wait_for};
-use crate::json;
+use crate::{drillable, json};
 
 /// Who looks at the page or at `/readyz` is told that a person has stopped a room: without that, all that is seen are
 /// stale keys, and a search for a fault that nobody made.
@@ -53,4 +53,14 @@ fn the_page_reads_what_is_there_and_explains_each_problem() {
     }
     assert!(known >= 7, "only {known}");
     assert_eq!(http_get(port, "/nowhere").0, 404);
+}
+
+/// A drill may take half a minute: what it did is said before, not after.
+#[test]
+fn a_drill_says_at_once_what_it_did_and_how_long_it_waits() {
+    let world = drillable();
+    let (code, told, error) = world.daemon.cli(&["drill", "panic:validator"]);
+    assert_eq!(code, 0, "{told}{error}");
+    let lines: Vec<_> = told.lines().map(|line| line.split(' ').next().unwrap_or_default()).collect();
+    assert_eq!(lines[..4], ["injected", "waiting", "found", "back"], "{told}");
 }
