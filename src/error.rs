@@ -1,6 +1,7 @@
 //! How an error ends: what to do next, and the exit code when the program has to stop.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 /// What the holder of an error does next. Every error type of the crate maps onto this by an exhaustive match,
@@ -13,6 +14,21 @@ pub enum Remedy {
     Restart,
     /// Nothing a program can do: a person has to change something.
     GiveUp,
+}
+
+/// What the system said, in words that a person can act on; its own are "entity not found" and "uncategorized error".
+pub fn words(kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        io::ErrorKind::NotADirectory => "part of the path is a file".to_owned(),
+        io::ErrorKind::AlreadyExists => "something of that name is there".to_owned(),
+        io::ErrorKind::StorageFull => "the disk is full".to_owned(),
+        io::ErrorKind::QuotaExceeded => "this user's share of the disk is used up".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "the disk can only be read".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// Why the program ends, as the exit code that systemd and people see (BSD sysexits where one fits).

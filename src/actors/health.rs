@@ -133,6 +133,13 @@ impl Health {
         r.judged_ms > 0 && r.stale_keys == 0 && r.problems.is_empty() && r.unwritten_symbols == 0
     }
 
+    /// Critical rooms that a person has suspended: nothing passes them, and that is no fault of theirs.
+    pub(super) fn suspended(&self) -> Vec<String> {
+        let rooms = self.rooms().into_iter();
+        let suspended = rooms.filter(|room| room.critical && room.state == RoomState::Suspended);
+        suspended.map(|room| format!("suspended:{}", room.name)).collect()
+    }
+
     /// Rooms that keep the process from being alive: critical, with work, without progress. Neither Redis nor the
     /// exchange is part of it: restarting would not bring them back.
     pub fn stuck(&self) -> Vec<&'static str> {

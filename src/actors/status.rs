@@ -1,4 +1,4 @@
-//! The status room: `/livez`, `/readyz`, `/statusz`, `/metrics` over HTTP, on loopback unless a token guards it.
+//! The status room: a page for people at `/`, and `/livez`, `/readyz`, `/statusz`, `/metrics` over HTTP, on loopback unless a token guards it.
 //! It only reads observation boards, so it answers while other rooms are stuck.
 
 use super::health::Health;
@@ -45,7 +45,7 @@ impl Message for StatusMsg {
 pub fn card() -> Card {
     Card {
         name: "status",
-        purpose: "Answers /livez, /readyz, /statusz and /metrics.",
+        purpose: "Shows a page at /, and answers /livez, /readyz, /statusz and /metrics.",
         mailbox: 16,
         overflow: Overflow::Reject,
         deadline: Duration::from_secs(2),
@@ -164,7 +164,24 @@ async fn serve(listener: TcpListener, sources: Rc<Sources>, progress: &Progress)
     }
 }
 
+/// For people; it holds no data, and reads /statusz every second.
+const PAGE: &str = include_str!("status_page.html");
+/// Nothing from elsewhere, nothing to elsewhere, and not inside of another's page.
+const PAGE_MAY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+                        img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+fn people() -> Response<Full<Bytes>> {
+    let mut response = page(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned());
+    let may = hyper::header::HeaderValue::from_static(PAGE_MAY);
+    response.headers_mut().insert(hyper::header::CONTENT_SECURITY_POLICY, may);
+    response
+}
+
 fn answer(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Bytes>> {
+    // A browser cannot show a token for the page itself; what the page reads is guarded.
+    if request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD) {
+        return people();
+    }
     if !is_allowed(request, sources) {
         return page(StatusCode::UNAUTHORIZED, "text/plain", "present the token: Authorization: Bearer …\n".to_owned());
     }
@@ -180,8 +197,7 @@ fn answer(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Bytes
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             page(StatusCode::OK, kind, sources.metrics.encode())
         }
-        "/" => page(StatusCode::OK, "text/plain", "trapline: /livez /readyz /statusz /metrics\n".to_owned()),
-        _ => page(StatusCode::NOT_FOUND, "text/plain", "try /livez /readyz /statusz /metrics\n".to_owned()),
+        _ => page(StatusCode::NOT_FOUND, "text/plain", "try / /livez /readyz /statusz /metrics\n".to_owned()),
     }
 }
 
@@ -265,8 +281,19 @@ pub fn statusz(sources: &Sources) -> serde_json::Value {
             })
         })
         .collect();
+    let readiness = sources.health.readiness();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "now_ms": sources.clock.now_ms(),
+        "ready": sources.health.is_ready(),
+        "problems": readiness.problems,
+        "stale_keys": readiness.stale_keys,
+        "unwritten_symbols": readiness.unwritten_symbols,
+        "breaker": match sources.metrics.breaker_state.get() {
+            0 => "closed",
+            1 => "half_open",
+            _ => "open",
+        },
         "started_ms": sources.started_ms,
         "redis": {
             "link": sources.board.link().label(), "since_ms": sources.board.link_since_ms(),

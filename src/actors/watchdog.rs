@@ -317,6 +317,7 @@ impl Watchdog {
 
     fn publish(&mut self, now_ms: i64, cx: &mut Cx<Self>) {
         let mut unfit: Vec<String> = self.problems.keys().map(|p| p.label().to_owned()).collect();
+        unfit.extend(self.health.suspended());
         unfit.sort_unstable();
         let unwritten = self.symbols.ids().filter(|&s| self.board.market(s).read().written_seq == 0).count();
         self.health.set_readiness(now_ms, &self.stale, unfit.clone(), unwritten);

@@ -11,6 +11,10 @@ use std::time::Duration;
 
 pub(super) fn run(args: &AclArgs) -> Result<Exit, Stop> {
     let (version, source) = match &args.for_version {
+        // What the installed one says is taken as it is; what a person writes may be a slip.
+        Some(text) if !is_version(text) => {
+            return Err(Stop::usage(format!("--for-version {text:?}: write a version of Redis, e.g. 6.2 or 7.0.15")));
+        }
         Some(text) => (text.clone(), "as asked"),
         None => match target(args)? {
             Some(target) => (installed(&target)?, "as installed"),
@@ -26,6 +30,10 @@ pub(super) fn run(args: &AclArgs) -> Result<Exit, Stop> {
          # A client whose login fails goes on as 'default': close that door, too.\nACL SETUSER default off",
         acl::line(&args.user, numbers)
     ))
+}
+
+fn is_version(text: &str) -> bool {
+    text.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn target(args: &AclArgs) -> Result<Option<Target>, Stop> {

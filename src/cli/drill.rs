@@ -66,6 +66,10 @@ pub(super) fn run(args: &DrillArgs) -> Result<Exit, Stop> {
     }
     ask_stop(&state, &drill.request(&args.why))?;
     let asked = Instant::now();
+    if !args.json {
+        println!("injected  {what}: {}", drill.tell());
+        println!("waiting   until it works again, at most {}", span(micros(args.within)));
+    }
     let mut found: Option<(Duration, Value)> = None;
     let (now, back) = loop {
         std::thread::sleep(LOOK);
@@ -225,6 +229,10 @@ fn list(args: &DrillArgs) -> std::io::Result<()> {
     writeln!(out, "drills are {allowed}")
 }
 
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn report(
     args: &DrillArgs,
     what: &str,
@@ -233,7 +241,7 @@ fn report(
     back: Option<Duration>,
     outcome: &Outcome,
 ) -> std::io::Result<()> {
-    let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    let us = micros;
     let mut out = std::io::stdout().lock();
     if args.json {
         let mut summary = json!(outcome);
@@ -251,7 +259,6 @@ fn report(
             |after| format!("after {}", span(us(after))),
         )
     };
-    writeln!(out, "injected  {what}: {}", drill.tell())?;
     writeln!(out, "found     {}", after(found))?;
     writeln!(out, "back      {} (looked every {} ms)", after(back), LOOK.as_millis())?;
     outcome.print(&mut out)?;

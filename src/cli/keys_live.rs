@@ -8,7 +8,7 @@ use crate::upkeep::live::{Sort, live};
 use crate::upkeep::progress::Progress;
 use clap::{Args, ValueEnum};
 
-pub const TEACH: &str = "\
+pub const TEACH: &str = "How to use it:
   trapline keys                                   the contract
   trapline keys --json
   trapline keys --live --config trapline.toml     what is there: type, size, ttl, age, owner; strangers; totals

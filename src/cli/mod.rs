@@ -35,7 +35,7 @@ use std::process::ExitCode;
 #[command(name = "trapline", version, propagate_version = true)]
 #[command(
     after_help = "Exit codes: 0 ok · 1 an invariant did not hold · 64 wrong usage · 69 something needed is not there · \
-70 the supervisors gave up (start again) · 75 fenced by another daemon, or something was left undone · 78 wrong configuration"
+70 the supervisors gave up, 71 or hung, 72 or left too many hung parts behind (start again) · 75 fenced by another daemon, or something was left undone · 78 wrong configuration"
 )]
 struct Cli {
     #[command(subcommand)]

@@ -76,7 +76,7 @@ fn print(out: &mut impl Write, a: &Restarts, since: Duration, torn: u64) -> std:
     writeln!(out, "  deaths        {} ({trend}), {} restarts", a.deaths, a.restarts)?;
     writeln!(
         out,
-        "  program       started {} times, {} of them after it ended without a word",
+        "  program       starts {}, of them {} after it ended without a word",
         a.starts, a.starts_after_kill
     )?;
     writeln!(out, "  escalations   {}; restarts by operators {}", a.cost.escalations, a.by_operator)?;

@@ -14,7 +14,8 @@ use tracing::{error, info, warn};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Stop> {
     crate::fault_points::start();
-    let config = super::validate::load(&args.config)?;
+    let config = super::validate::load(&args.config)
+        .map_err(|stop| Stop::new(stop.exit, format!("{stop}; nothing was started")))?;
     let log = super::logging::start(&config.log)?;
     let state = state_dir(&config)?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %args.config.display(), state = %state.display(), "trapline");

@@ -79,7 +79,7 @@ impl fmt::Display for ConfigErrors {
             writeln!(f, "and {} more", self.list.len() - Self::SHOWN_MAX)?;
         }
         let count = self.list.len();
-        write!(f, "{count} {} in the configuration; nothing was started", if count == 1 { "fault" } else { "faults" })
+        write!(f, "{count} {} in the configuration", if count == 1 { "fault" } else { "faults" })
     }
 }
 

@@ -21,7 +21,9 @@ pub use sections::{
     PrivateData, Rates, Reconcile, Recovery, Redis, Rules, SecondDaemon, Spool, State, Status, Strategy, Supervision,
     Traps,
 };
+pub(crate) use suggest::nearest;
 
+use crate::error::words;
 use reader::{Faults, Node, Reader, section};
 use rules::any;
 use std::io::Read;
@@ -166,7 +168,7 @@ impl Config {
             ),
             Some(path) => {
                 if let Err(error) = std::fs::File::open(path) {
-                    let problem = format!("cannot read {}: {}", path.display(), error.kind());
+                    let problem = format!("cannot read {}: {}", path.display(), words(error.kind()));
                     faults.report("redis.ca_file", Wrong::new(problem, "name a PEM file that trapline may read"));
                 }
             }
@@ -211,13 +213,13 @@ impl Config {
 }
 
 fn read_file(path: &Path) -> Result<String, Wrong> {
-    let copy = "copy trapline.example.toml and change what differs, or name the file with --config";
-    let file =
-        std::fs::File::open(path).map_err(|error| Wrong::new(format!("cannot be read: {}", error.kind()), copy))?;
+    let copy = "name the right file; a new one: copy trapline.example.toml and keep what differs";
+    let file = std::fs::File::open(path)
+        .map_err(|error| Wrong::new(format!("cannot be read: {}", words(error.kind())), copy))?;
     let mut bytes = Vec::new();
     file.take(Config::FILE_MAX + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Wrong::new(format!("cannot be read: {}", error.kind()), copy))?;
+        .map_err(|error| Wrong::new(format!("cannot be read: {}", words(error.kind())), copy))?;
     if bytes.len() as u64 > Config::FILE_MAX {
         return Err(Wrong::new("is larger than 1 MiB", copy));
     }

@@ -147,7 +147,10 @@ fn resolve(source: &Source<'_>, env: &Env, faults: &mut Faults) -> Option<Secret
 fn read_file(path: &Path, forbidden: u32) -> Result<SecretString, Wrong> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| {
-        Wrong::new(format!("cannot read {shown}: {}", error.kind()), "check the path and who runs trapline")
+        Wrong::new(
+            format!("cannot read {shown}: {}", crate::error::words(error.kind())),
+            "check the path and who runs trapline",
+        )
     };
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;

@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest known name for a name that is not known.
 
 /// The candidate nearest to `word`, if it is near enough to be worth saying.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     candidates
         .into_iter()

@@ -17,12 +17,40 @@ pub(super) async fn examine(rest: &Rest, config: &Config, report: &mut Report) {
             clock(skew_ms, report);
         }
         Err(error) => {
-            let fix = "check the network, a proxy or firewall, and rest_url in [exchange]";
-            return report.add("X-REACH", Severity::Block, error.to_string(), fix);
+            let what = match &config.exchange.rest_url {
+                None => error.to_string(),
+                Some(url) => format!("{url}: {error}"),
+            };
+            return report.add("X-REACH", Severity::Block, what, cure(&error));
         }
     }
     let generation = key(rest, report).await;
     symbols(rest, config, generation, report).await;
+}
+
+/// Asked too often: by this look, by the daemon beside it, or by others behind the same address.
+const fn is_limit(error: &RestError) -> bool {
+    matches!(error, RestError::Status { status: 418 | 429, .. } | RestError::Code { code: 429, .. })
+}
+
+/// What a person does about an exchange that did not answer as it should.
+const fn cure(error: &RestError) -> &'static str {
+    match error {
+        RestError::Status { status: 418 | 429, .. } | RestError::Code { code: 429, .. } => {
+            "asked too often from this address: wait a minute, then look again"
+        }
+        RestError::Status { status: 403, .. } => "the exchange refuses this address: check proxy, VPN and country",
+        RestError::Status { status: 500.., .. } | RestError::Code { .. } => {
+            "the exchange is there and has trouble: try again; if it stays so, look at its status page"
+        }
+        RestError::Unreadable { .. } | RestError::Oversized { .. } | RestError::Status { .. } => {
+            "something else answers there, e.g. a proxy's page: check rest_url in [exchange], and proxies on the way"
+        }
+        RestError::Slow { .. } => "the way there is too slow: check the network",
+        RestError::Transport { .. } | RestError::NoCredential => {
+            "check the network, a proxy or firewall, and rest_url in [exchange]"
+        }
+    }
 }
 
 fn clock(skew_ms: i64, report: &mut Report) {
@@ -45,11 +73,13 @@ async fn key(rest: &Rest, report: &mut Report) -> Generation {
     let (generation, rights) = match rest.key_rights().await {
         Ok(found) => found,
         Err(error) => {
-            let fix = match &error {
-                RestError::Code { code, .. } => login_fix(*code),
-                _ => "try again; if it stays so, check the exchange's status page",
+            let (severity, fix) = match &error {
+                // The limits say nothing about the key.
+                error if is_limit(error) => (Severity::Warn, cure(error)),
+                RestError::Code { code, .. } => (Severity::Block, login_fix(*code)),
+                error => (Severity::Block, cure(error)),
             };
-            report.add("X-KEY", Severity::Block, error.to_string(), fix);
+            report.add("X-KEY", severity, error.to_string(), fix);
             return Generation::Unified;
         }
     };
@@ -104,6 +134,24 @@ async fn symbols(rest: &Rest, config: &Config, generation: Generation, report: &
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_answer_has_a_cure_of_its_own() {
+        let status = |status| RestError::Status { status, retry_after: None };
+        let cases = [
+            (status(429), true, "too often"),
+            (RestError::Code { code: 429, message: String::new() }, true, "too often"),
+            (status(403), false, "refuses this address"),
+            (status(502), false, "has trouble"),
+            (RestError::Code { code: 40015, message: String::new() }, false, "has trouble"),
+            (RestError::Unreadable { reason: String::new() }, false, "proxy's page"),
+            (status(404), false, "proxy's page"),
+            (RestError::Transport { reason: String::new() }, false, "network"),
+        ];
+        for (error, limit, fix) in cases {
+            assert!(is_limit(&error) == limit && cure(&error).contains(fix), "{error}: {}", cure(&error));
+        }
+    }
 
     #[test]
     fn the_clock_on_both_sides_of_each_limit() {

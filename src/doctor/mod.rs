@@ -177,7 +177,8 @@ pub fn config_faults(errors: &crate::config::ConfigErrors, report: &mut Report) 
     for error in &errors.list {
         let secret = ["_file", "credentials"].iter().any(|word| error.setting.contains(word));
         let code = if secret { "H-SECRETS" } else { "C-CONFIG" };
-        report.add(code, Severity::Block, format!("{}: {}", error.setting, error.wrong.problem), &error.wrong.remedy);
+        let whose = if error.setting.is_empty() { &errors.file } else { &error.setting };
+        report.add(code, Severity::Block, format!("{whose}: {}", error.wrong.problem), &error.wrong.remedy);
     }
     report.sort();
 }

@@ -6,11 +6,15 @@ use crate::store::guard;
 use crate::store::keys::{KEYS, Key, Shape, Since};
 use crate::store::link::{Link, LinkError, Target};
 use crate::store::reply;
+use crate::upkeep::bytes_shown;
 use redis::Value;
+use std::io;
 use std::time::Duration;
 
 const CONNECT: Duration = Duration::from_secs(5);
 const REPLY: Duration = Duration::from_secs(5);
+/// The least that is advised: events, lists and the copies that Redis makes of them while it saves.
+const MEMORY_LEAST: u64 = 64 * 1024 * 1024;
 /// Keys looked at below each pattern; more of one kind are of one kind.
 const LOOKED_AT: usize = 1_000;
 const SIMULATED: [&str; 4] = ["sim_timestamp", "sim_last_btc_price", "sim_running", "test:btc:history"];
@@ -69,17 +73,56 @@ fn refused(error: &LinkError, target: &Target, report: &mut Report) {
         }
         _ => {}
     }
-    let class = error.class();
     let code = match error {
         LinkError::Refused { code, .. } if code == "LOADING" => "R-LOADING",
         LinkError::Refused { code, .. } if code == "BUSY" => "R-BUSY",
         _ => "R-CONNECT",
     };
-    let fix = match class {
-        Class::Transient | Class::Unknown => "start redis, or correct url in [redis] (host, port, TLS or not)",
-        other => other.remedy(),
-    };
-    report.add(code, Severity::Block, format!("{target}: {error}"), fix);
+    report.add(code, Severity::Block, format!("{target}: {}", said(error)), cure(error));
+}
+
+/// The error in words; the system's own would be "entity not found" and "uncategorized error".
+fn said(error: &LinkError) -> String {
+    match error {
+        LinkError::Io(io::ErrorKind::NotFound) => "there is no such socket".to_owned(),
+        LinkError::Io(io::ErrorKind::PermissionDenied) => "this user may not open the socket".to_owned(),
+        LinkError::Io(kind @ (io::ErrorKind::ConnectionRefused | io::ErrorKind::TimedOut)) => {
+            format!("connection failed: {kind}: nobody answers there")
+        }
+        LinkError::Io(kind @ (io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)) => {
+            format!("connection failed: {kind}")
+        }
+        LinkError::Io(_) => "connection failed: the host is not known, or there is no way to it".to_owned(),
+        LinkError::Refused { code, .. } if code == "NOAUTH" => "redis wants a password (NOAUTH)".to_owned(),
+        LinkError::Refused { code, .. } if code == "WRONGPASS" => {
+            "redis knows no such user with this password (WRONGPASS)".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What a person does about a door that stays shut: each in its own words, not 'check everything'.
+fn cure(error: &LinkError) -> &'static str {
+    match error {
+        LinkError::Io(_) | LinkError::Closed | LinkError::Timeout => {
+            "start redis, or correct url in [redis] (host, port, TLS or not)"
+        }
+        LinkError::Garbled(_) => "correct the port of url in [redis]; rediss:// only where the port speaks TLS",
+        LinkError::Tls(_) => "write redis:// for a port without TLS; else name its certificate's maker in ca_file",
+        LinkError::Database(_) => "correct the number at the end of url in [redis], or raise databases at the server",
+        LinkError::PasswordFile(_) => "correct password_file in [redis], and let trapline's user read it (mode 0600)",
+        LinkError::Login(_) => "correct the user in url, and password_file or TRAPLINE_REDIS_PASSWORD",
+        LinkError::Refused { code, .. } if code == "NOAUTH" => {
+            "put it into a file of mode 0600 and name that as password_file in [redis], or set TRAPLINE_REDIS_PASSWORD"
+        }
+        LinkError::Refused { code, .. } if code == "WRONGPASS" => {
+            "correct the user in url, and password_file or TRAPLINE_REDIS_PASSWORD"
+        }
+        other => match other.class() {
+            Class::Transient | Class::Unknown => "start redis, or correct url in [redis] (host, port, TLS or not)",
+            class => class.remedy(),
+        },
+    }
 }
 
 /// Lines of INFO.
@@ -171,11 +214,18 @@ fn memory(info: &Info, report: &mut Report) {
         return report.add("R-MEMORY", Severity::Info, format!("{} MiB used, no limit", used / MIB), fix);
     }
     let share = used.saturating_mul(100) / limit;
-    let what = format!("{share} % of {} MiB used", limit / MIB);
+    let what = match share {
+        0..=100 => format!("{share} % of {} used", bytes_shown(limit)),
+        _ => format!("{} used, more than the {} of maxmemory", bytes_shown(used), bytes_shown(limit)),
+    };
     let fix = "raise maxmemory, or look what fills it: redis-cli --bigkeys";
     match share {
         95.. => report.add("R-MEMORY", Severity::Block, what, fix),
         80..95 => report.add("R-MEMORY", Severity::Warn, what, fix),
+        _ if limit < MEMORY_LEAST => {
+            let what = format!("{what}: less than the {} that are advised", bytes_shown(MEMORY_LEAST));
+            report.add("R-MEMORY", Severity::Warn, what, "redis-cli CONFIG SET maxmemory 1gb (or `trapline protect`)");
+        }
         _ => report.ok("R-MEMORY", what),
     }
 }

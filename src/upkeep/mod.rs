@@ -26,7 +26,7 @@ pub mod server;
 pub mod spool;
 pub mod tap;
 
-use crate::error::{Exit, Stop};
+use crate::error::{Exit, Stop, words};
 use crate::store::class::Class;
 use crate::store::link::LinkError;
 use std::io;
@@ -35,13 +35,13 @@ use std::path::{Path, PathBuf};
 /// Why an act did not happen, or not wholly. The text says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum UpkeepError {
-    #[error("{target}: {error}: {}", error.class().remedy())]
+    #[error("{target}: {error}: {}", link_remedy(error))]
     Link { target: String, error: LinkError },
     #[error("redis refused {command}: {code} {detail}; {}", remedy(code))]
     Refused { command: String, code: String, detail: String },
     #[error("redis answered {0} in a way that no redis does")]
     Odd(&'static str),
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {}; {}", path.display(), words(error.kind()), file_remedy(error.kind()))]
     File { path: PathBuf, error: io::Error },
     /// What was promised does not hold, e.g. a copy is corrupt.
     #[error("{0}")]
@@ -54,6 +54,23 @@ pub enum UpkeepError {
     Missing(String),
     #[error("{0}")]
     Usage(String),
+}
+
+/// These commands try once: unlike the daemon they do not go on by themselves.
+fn link_remedy(error: &LinkError) -> &'static str {
+    match error.class() {
+        Class::Unknown | Class::Transient => "is redis running, and the url right? `trapline doctor` says more",
+        other => other.remedy(),
+    }
+}
+
+fn file_remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room, or name another folder",
+        io::ErrorKind::PermissionDenied => "run this as the user who owns it, or name another folder",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "name a folder",
+        _ => "check the path",
+    }
 }
 
 /// What a person should do about a refusal that is no matter of the connection.

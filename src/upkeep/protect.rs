@@ -121,7 +121,7 @@ pub async fn plan(server: &mut Server, wishes: &Wishes) -> Result<Plan, UpkeepEr
             "{} does not let this user read its settings (CONFIG): use a user with +config, or set where it is hosted: \
              {}",
             server.shown,
-            lines(wishes).join(", ")
+            all_lines(wishes).join(", ")
         )));
     };
     let used = server.info("memory").await?.number("used_memory").unwrap_or(0);
@@ -132,14 +132,22 @@ pub async fn plan(server: &mut Server, wishes: &Wishes) -> Result<Plan, UpkeepEr
     Ok(Plan { redis: server.shown.clone(), rows, kept: None })
 }
 
-/// The wanted settings as lines of a configuration file.
-fn lines(wishes: &Wishes) -> Vec<String> {
+/// Every wanted setting as a line of a configuration file.
+fn all_lines(wishes: &Wishes) -> Vec<String> {
     vec![
         format!("{POLICY} noeviction"),
         format!("{MEMORY} {}", wishes.maxmemory),
         format!("{APPEND} yes"),
         format!("{FSYNC} everysec"),
     ]
+}
+
+/// The same of what holds now. What was refused is no part of it: with a bound below its use the server would refuse
+/// writes after its next start.
+fn lines(plan: &Plan) -> Vec<String> {
+    let of_server = plan.rows.iter().filter(|row| !row.setting.starts_with("expiry"));
+    let fit = of_server.filter(|row| !matches!(row.state, State::Blocked(_)));
+    fit.map(|row| format!("{} {}", row.setting, row.wanted)).collect()
 }
 
 fn server_rows(config: &BTreeMap<String, String>, used: u64, wishes: &Wishes) -> Vec<Row> {
@@ -219,7 +227,7 @@ pub async fn apply(server: &mut Server, plan: &Plan, wishes: &Wishes, act: &mut 
     }
     let kept = match (changed, config_changed) {
         (0, _) | (_, false) => Kept::Unchanged,
-        _ => keep(server, wishes, act).await?,
+        _ => keep(server, plan, act).await?,
     };
     // What counts is what the server says now.
     let now = self::plan(server, wishes).await?;
@@ -263,10 +271,10 @@ async fn rewritten(server: &mut Server) -> Result<(), UpkeepError> {
     }
 }
 
-async fn keep(server: &mut Server, wishes: &Wishes, act: &mut Act) -> Result<Kept, UpkeepError> {
+async fn keep(server: &mut Server, plan: &Plan, act: &mut Act) -> Result<Kept, UpkeepError> {
     let kept = match server.ask(&["CONFIG", "REWRITE"]).await {
         Ok(_) => Kept::Written,
-        Err(UpkeepError::Refused { code, detail, .. }) => Kept::OnlyNow(format!("{code} {detail}"), lines(wishes)),
+        Err(UpkeepError::Refused { code, detail, .. }) => Kept::OnlyNow(format!("{code} {detail}"), lines(plan)),
         Err(error) => return Err(error),
     };
     act.step("kept", json!(kept))?;

@@ -5,6 +5,7 @@
 mod support;
 
 mod drills;
+mod page;
 mod quarantine;
 mod settings;
 
@@ -83,7 +84,7 @@ fn restarts_and_why_tell_what_happened() {
         "{story}"
     );
     let (code, table, _) = world.daemon.cli(&["restarts"]);
-    assert!(code == 0 && table.contains("started 1 times, 0 of them"), "{table}");
+    assert!(code == 0 && table.contains("starts 1, of them 0 after"), "{table}");
     assert!(!world.daemon.state.path().join("ctl.sock").exists(), "an orderly end leaves no socket");
 }
 

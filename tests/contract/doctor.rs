@@ -160,8 +160,12 @@ fn what_redis_is_and_promises() {
     };
     used(0.88);
     expect(&doctor(&["--redis", &url], &[]), "R-MEMORY", "warn", "% of");
-    used(1.2);
-    expect(&doctor(&["--redis", &url], &[]), "R-MEMORY", "block", "% of");
+    used(1.02);
+    expect(&doctor(&["--redis", &url], &[]), "R-MEMORY", "block", "");
+    used(50.0);
+    expect(&doctor(&["--redis", &url], &[]), "R-MEMORY", "block", "more than the");
+    tell(&url, "CONFIG SET maxmemory 32mb");
+    expect(&doctor(&["--redis", &url], &[]), "R-MEMORY", "warn", "less than the 64.0 MiB");
     tell(&url, "CONFIG SET maxmemory 0");
     expect(&doctor(&["--redis", &url], &[]), "R-MEMORY", "info", "no limit");
     tell(&url, "SET sim_last_btc_price 1");
@@ -349,6 +353,38 @@ fn keys_of_a_foreign_type() {
     assert!(!of(&legacy.1, "R-TYPE").iter().any(|f| f["what"].to_string().contains("current_position")), "{legacy:?}");
 }
 
+/// A door that stays shut says which door it is, and its cure is not another one's.
+#[test]
+fn each_way_to_miss_redis_has_words_and_a_cure_of_its_own() {
+    let (server, dir) = redis(&[]);
+    let exchange = Exchange::start(Exchange::config());
+    let plain = format!("127.0.0.1:{}", server.port());
+    let gone = dir.path().join("gone.sock");
+    let cases = [
+        ("no socket", format!("unix://{}", gone.display()), "no such socket", "start redis"),
+        ("no host", "redis://nohost.invalid".to_owned(), "host is not known", "host, port"),
+        ("not a redis", format!("redis://{}", exchange.venue.addr()), "RESP", "correct the port"),
+        ("TLS to a plain port", format!("rediss://{plain}"), "TLS", "redis:// for a port without TLS"),
+        ("no such database", format!("redis://{plain}/99"), "no database 99", "number at the end"),
+        ("a user that nobody made", format!("redis://who:x@{plain}"), "WRONGPASS", "correct the user"),
+    ];
+    for (case, url, what, fix) in cases {
+        let seen = doctor(&["--redis", &url], &[]);
+        expect(&seen, "R-CONNECT", "block", what);
+        let found = of(&seen.1, "R-CONNECT")[0].clone();
+        assert!(found["fix"].as_str().is_some_and(|f| f.contains(fix)), "case: {case}: {found}");
+        for raw in ["entity not found", "uncategorized"] {
+            assert!(!found.to_string().contains(raw), "case: {case}: {found}");
+        }
+    }
+    tell(&server.url(), "CONFIG SET requirepass s3cret");
+    let seen = doctor(&["--redis", &server.url()], &[]);
+    assert!(of(&seen.1, "R-CONNECT")[0]["fix"].as_str().is_some_and(|f| f.contains("password_file")), "{}", seen.1);
+    let (exit, report) = doctor(&["--config", "/no/such.toml"], &[]);
+    let found = of(&report, "C-CONFIG")[0].clone();
+    assert!(exit == 69 && found["what"] == "/no/such.toml: cannot be read: there is no such file", "{found}");
+}
+
 #[test]
 fn the_exchange_its_clock_and_the_key() {
     let (server, _dir) = redis(&[]);
@@ -357,7 +393,13 @@ fn the_exchange_its_clock_and_the_key() {
         Desk::new(exchange.venue.addr().port(), &server.url(), "").look(env)
     };
     let config = || VenueConfig { key: bound_key(), ..Exchange::config() };
-    expect(&Desk::new(free_port(), &server.url(), "").look(&[]), "X-REACH", "block", "no answer");
+    let seen = Desk::new(free_port(), &server.url(), "").look(&[]);
+    expect(&seen, "X-REACH", "block", "no answer");
+    expect(&seen, "X-REACH", "block", "onnection refused");
+    let crowded = Exchange::start(config());
+    crowded.control("fault?name=rest_429&ms=600000");
+    let seen = Desk::new(crowded.venue.addr().port(), &server.url(), "").look(&[]);
+    assert!(of(&seen.1, "X-REACH")[0]["fix"].as_str().is_some_and(|f| f.contains("too often")), "{}", seen.1);
     expect(&look(config(), &[]), "X-KEY", "info", "no key");
 
     let mut wrong = with_key();

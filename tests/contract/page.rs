@@ -69,4 +69,12 @@ fn the_schema_of_a_key_comes_from_the_command() {
     let one: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((code, one["title"].as_str()), (Some(0), Some("trapline:{SYMBOL}:position:short")));
     assert_eq!(run(&["schema", "sim_timestamp"]).0, Some(64));
+    for (words, said) in [
+        (&["schema", "curent_position"][..], "did you mean current_position?"),
+        (&["acl", "--for-version", "seven"][..], "write a version of Redis"),
+    ] {
+        let out = std::process::Command::new(super::support::BIN).args(words).output().expect("the command runs");
+        let told = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.code() == Some(64) && told.contains(said), "{words:?}: {told}");
+    }
 }

@@ -109,6 +109,7 @@ fn sighup_reads_the_configuration_again() {
         });
     };
     reload(&format!("nonsense = 1\nallow_drills = true\n{good}"), "the old one stays");
+    assert!(!world.daemon.log().contains("nothing was started"), "it runs: {}", world.daemon.log());
     assert!(world.daemon.log().contains("nonsense"), "the error names the setting");
     let (code, ..) = world.daemon.cli(&["drill", "panic:analyst"]);
     assert_eq!(code, 1, "drills are not allowed: nothing of it was applied");

@@ -161,6 +161,34 @@ fn a_server_that_cannot_save_is_said_to_be_one() {
     ended.expect(69);
 }
 
+/// Nothing is tried again behind a person's back, and no error is left in the system's own words.
+#[test]
+fn a_wrong_folder_or_redis_is_told_in_words_with_a_cure() {
+    let place = Place::start();
+    let file = place.state.path().join("a file");
+    std::fs::write(&file, "").expect("file");
+    let (inside, none) = (file.join("deeper"), place.state.path().join("none"));
+    let shown = |path: &Path| path.to_str().expect("a path").to_owned();
+    for (words, said) in [
+        (["backup", "--to", &shown(&file)], "something of that name is there; name a folder"),
+        (["backup", "--to", &shown(&inside)], "part of the path is a file; name a folder"),
+        (["backup", "--check", &shown(&none)], "there is no such file; check the path"),
+    ] {
+        let ended = place.run(&words).expect(69);
+        assert!(ended.err.contains(said) && !ended.err.contains("os error"), "{words:?}: {}", ended.err);
+    }
+    let url = format!("redis://127.0.0.1:{}", super::support::free_port());
+    for (url, code, said) in
+        [(url.as_str(), 69, "trapline doctor"), ("http://x", 64, "trapline: --redis: has an unknown scheme")]
+    {
+        let out =
+            std::process::Command::new(super::support::BIN).args(["migrate", "--redis", url]).output().expect("runs");
+        let ended = Ended::of(&out).expect(code);
+        assert!(ended.err.contains(said), "{}", ended.err);
+        assert!(!ended.err.contains("on its own") && !ended.err.contains("nothing was started"), "{}", ended.err);
+    }
+}
+
 #[test]
 fn without_a_server_to_load_it_the_copy_is_not_called_verified() {
     let place = Place::start();

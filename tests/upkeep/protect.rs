@@ -55,8 +55,12 @@ fn an_expiry_is_never_put_on_a_key_that_nobody_renews() {
 #[test]
 fn a_bound_that_would_refuse_writes_at_once_is_not_set() {
     let place = Place::start();
+    place.set(&["CONFIG", "SET", "appendonly", "no"]);
     let done = place.run(&["protect", "--apply", "--maxmemory", "100kb"]).expect(1);
     assert!(done.out.contains("would refuse writes"), "{}", done.out);
+    // Nor is it advised for the server's configuration file, from which the next start would take it.
+    assert!(done.out.contains("NOT kept") && done.out.contains("      appendfsync everysec"), "{}", done.out);
+    assert!(!done.out.contains("      maxmemory 1"), "{}", done.out);
     assert_eq!(place.config("maxmemory"), "0");
     place.set(&["SET", "still", "writable"]);
 }

@@ -341,7 +341,10 @@ impl CircuitBreaker {
             State::Open => 2,
         });
         raise(&self.metrics.breaker_opened_total, picture.opened_total);
-        info!(state = picture.state, reason = %picture.reason, value = ?picture.value, limit = ?picture.limit, "breaker");
+        // Values only where there are any: a line of `None` and `Some` is for nobody.
+        let (value, limit) = (picture.value.map(tracing::field::display), picture.limit.map(tracing::field::display));
+        let reason = (!picture.reason.is_empty()).then_some(picture.reason.as_str());
+        info!(state = picture.state, reason, value, limit, "breaker");
         cx.send(&self.out.writer, WriterMsg::Breaker(picture));
     }
 }

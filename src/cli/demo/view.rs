@@ -33,7 +33,7 @@ impl<'a> View<'a> {
         if !self.told_status
             && let Some(address) = *self.daemon.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
         {
-            println!("status    http://{address}/statusz  /readyz  /livez  /metrics");
+            println!("status    http://{address}/  (for programs: /statusz /readyz /livez /metrics)");
             self.told_status = true;
         }
         let frames = market.stats().frames;

@@ -9,7 +9,7 @@ pub(super) mod tap;
 
 use super::ctl::{printed, who};
 use crate::clock::Clock;
-use crate::config::{Config, Env, PositionKeyFormat};
+use crate::config::{Config, ConfigError, Env, PositionKeyFormat};
 use crate::error::{Exit, Stop};
 use crate::settings;
 use crate::store::encode::PositionFormat;
@@ -93,7 +93,18 @@ impl RedisArgs {
         // What was given on the command line is not to be overridden, and the exchange's key is of no concern here.
         let wanted = ["TRAPLINE_REDIS_PASSWORD", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"];
         let env = Env::from_pairs(wanted.into_iter().filter_map(|name| Some((name, env.given(name)?))));
-        Config::parse(&text, "--redis", &env).map_err(|errors| Stop::usage(errors.to_string()))
+        Config::parse(&text, "--redis", &env).map_err(|errors| {
+            // The person wrote no file, so neither lines nor settings: the option, what is wrong with it, the cure.
+            let tell = |e: &ConfigError| {
+                let option = match e.setting.as_str() {
+                    "redis.password_file" => "--password-file",
+                    "redis.ca_file" => "--ca-file",
+                    _ => "--redis",
+                };
+                format!("{option}: {}\n    {}", e.wrong.problem, e.wrong.remedy)
+            };
+            Stop::usage(errors.list.iter().map(tell).collect::<Vec<_>>().join("\n"))
+        })
     }
 }
 

@@ -310,8 +310,9 @@ fn transport(error: reqwest::Error) -> RestError {
     let reason = if error.is_timeout() {
         "timed out".to_owned()
     } else {
-        let source = std::error::Error::source(&error).map(ToString::to_string);
-        source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+        // The last of the chain is the system's word; those before it only say which layer passed it on.
+        let deepest = std::iter::successors(std::error::Error::source(&error), |source| source.source()).last();
+        deepest.map_or_else(|| error.to_string(), ToString::to_string)
     };
     RestError::Transport { reason }
 }
