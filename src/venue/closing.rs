@@ -10,7 +10,8 @@ use super::owners::OwnerId;
 use rust_decimal::Decimal;
 
 impl Core {
-    /// A closing order was placed on the holding `row` of the account as it was `before` the fill: v2 shows all
+    /// A closing order was placed on the holding `row` of the account as it stood `before` the fill (its past is not looked
+    /// at): v2 shows all
     /// positions once more, unchanged; v3 shows this one with the order's size moved to `frozen`.
     pub fn close_order_placed(&mut self, owner: OwnerId, before: &Account, mut row: PositionRow, size: Decimal) {
         if self.owners[owner].stale.is_some() {

@@ -145,7 +145,7 @@ fn order(core: &mut Core, asked: &Asked) -> Result<Value, String> {
     let closes = if order_side == OrderSide::Sell { HoldSide::Long } else { HoldSide::Short };
     let closing = (effect == Effect::Close).then(|| core.account(owner).position(&symbol, closes)).flatten();
     let order = MarketOrder { symbol, side: order_side, effect, hold_side, size, client_order_id: None };
-    let before = closing.is_some().then(|| core.account(owner).clone());
+    let before = closing.is_some().then(|| core.account(owner).without_past());
     let happened = core.account_mut(owner).execute(order, price, now_ms).map_err(|e| e.to_string())?;
     if let (Some(before), Some(row)) = (before, closing) {
         core.close_order_placed(owner, &before, row, size);

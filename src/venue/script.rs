@@ -165,7 +165,7 @@ fn follow(core: &mut Core, owner: OwnerId, step: &Step) -> Result<(), String> {
         None => (None, Decimal::ONE),
     };
     let now_ms = core.now_ms();
-    let before = closed_side(&step.instruction).map(|_| core.account(owner).clone());
+    let before = closed_side(&step.instruction).map(|_| core.account(owner).without_past());
     let happened = core.account_mut(owner).follow(step, price, size_step, now_ms).map_err(|e| e.to_string())?;
     if let (Some(before), Some(side), Some(order)) = (before, closed_side(&step.instruction), happened.orders.first())
         && let Some(row) = before.position(symbol, side)

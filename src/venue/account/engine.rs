@@ -57,6 +57,23 @@ impl Account {
     /// Symbols (or symbol sides) that one account may ever have touched.
     pub const MAX_IDENTITIES: usize = 4_096;
 
+    /// As it stands, without the lists of what is over: those may be long, and an order of a busy script must not copy
+    /// them.
+    pub fn without_past(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            ids: self.ids.clone(),
+            holdings: self.holdings.clone(),
+            identities: self.identities.clone(),
+            marks: self.marks.clone(),
+            waiting: self.waiting.clone(),
+            finished: VecDeque::new(),
+            fills: VecDeque::new(),
+            history: VecDeque::new(),
+            ..*self
+        }
+    }
+
     /// A leverage below 1 counts as 1.
     pub fn new(config: AccountConfig) -> Self {
         let config = AccountConfig { leverage: config.leverage.max(Decimal::ONE), ..config };

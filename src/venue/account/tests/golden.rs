@@ -205,3 +205,14 @@ fn pages_go_from_the_newest_to_the_oldest_without_gap_or_overlap() {
     let page: Value = serde_json::from_str(&v2_rest::fills(&account, Product::UsdtFutures, &narrow, NOW)).unwrap();
     assert_eq!(page["data"]["fillList"].as_array().unwrap().len(), 8, "both ends of the time range count");
 }
+
+#[test]
+fn the_past_is_left_out_and_nothing_of_the_present() {
+    let (account, ..) = lived();
+    let present = account.without_past();
+    let product = account.product();
+    assert!(account.fills().next().is_some() && present.fills().next().is_none());
+    assert_eq!(v2::positions(&present, product, NOW), v2::positions(&account, product, NOW));
+    assert_eq!(present.account_row(), account.account_row());
+    assert!(present.waiting_orders().eq(account.waiting_orders()));
+}
