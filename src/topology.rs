@@ -290,6 +290,11 @@ impl Daemon {
     pub async fn stop(&self, deadline: Duration) -> Leftovers {
         self.running.stop(&self.groups, deadline).await
     }
+
+    /// Ends without waiting for anything but the journal.
+    pub fn leave(&self, reason: &'static str) {
+        self.running.leave(reason);
+    }
 }
 
 impl std::fmt::Debug for Daemon {

@@ -20,6 +20,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -87,12 +88,14 @@ pub struct Status {
     address: SocketAddr,
     sources: Sources,
     bound: Bound,
+    /// Somebody else has the port: told once.
+    is_taken: Rc<Cell<bool>>,
 }
 
 impl Status {
     pub fn factory(address: SocketAddr, sources: Sources, bound: Bound) -> Factory<Self> {
         Arc::new(move |_birth, cx| {
-            let mut room = Self { address, sources: sources.clone(), bound: bound.clone() };
+            let mut room = Self { address, sources: sources.clone(), bound: bound.clone(), is_taken: Rc::default() };
             room.listen(cx);
             Ok(room)
         })
@@ -100,7 +103,7 @@ impl Status {
 
     fn listen(&mut self, cx: &mut Cx<Self>) {
         let (address, sources, bound, me) = (self.address, self.sources.clone(), self.bound.clone(), cx.myself());
-        let progress = cx.progress();
+        let (progress, is_taken) = (cx.progress(), self.is_taken.clone());
         cx.task("http", async move {
             match TcpListener::bind(address).await {
                 Ok(listener) => {
@@ -111,7 +114,9 @@ impl Status {
                     serve(listener, Rc::new(sources), &progress).await;
                 }
                 Err(error) => {
-                    warn!(%address, %error, "status pages cannot listen: free the port or change [status] listen");
+                    if !is_taken.replace(true) {
+                        warn!(%address, %error, "status pages cannot listen: free the port or change [status] listen");
+                    }
                     tokio::time::sleep(RETRY).await;
                     let _ = me.post(StatusMsg::Listen);
                 }

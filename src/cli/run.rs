@@ -55,8 +55,8 @@ async fn serve(mut config: Config, file: &Path, state: &Path, log: &LogHandle) -
                     warn!(?leftovers, "left undone");
                 }
             }
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = terminate.recv() => daemon.leave(SECOND),
+            _ = interrupt.recv() => daemon.leave(SECOND),
         }
         return Ok(exit);
     }
@@ -73,10 +73,19 @@ async fn serve(mut config: Config, file: &Path, state: &Path, log: &LogHandle) -
                 Ok(Exit::Fenced)
             }
         }
-        _ = terminate.recv() => Ok(Exit::Fenced),
-        _ = interrupt.recv() => Ok(Exit::Fenced),
+        _ = terminate.recv() => {
+            daemon.leave(SECOND);
+            Ok(Exit::Fenced)
+        }
+        _ = interrupt.recv() => {
+            daemon.leave(SECOND);
+            Ok(Exit::Fenced)
+        }
     }
 }
+
+/// Why it ended before all was done.
+const SECOND: &str = "a second signal";
 
 /// The folder for journal, quarantine and spool: the setting, the service manager's, or the user's.
 pub(super) fn state_path(config: &Config) -> Result<PathBuf, Stop> {

@@ -245,6 +245,13 @@ impl Running {
         let _ = flushed.await;
     }
 
+    /// Somebody does not want to wait for the orderly end: it is written down, as far as the disk takes it in half a
+    /// second.
+    pub fn leave(&self, reason: &'static str) {
+        self.shared.journal.record(Record::Exit { code: Exit::Fenced as i32, reason });
+        self.shared.journal.flush(Duration::from_millis(500));
+    }
+
     /// Waits until the tree gives up: 70 when escalation reached the root too often, 71, 72.
     pub async fn ended(&self) -> Exit {
         let mut ended = self.ended.clone();

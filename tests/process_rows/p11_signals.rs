@@ -83,6 +83,10 @@ fn a_second_sigterm_ends_at_once() {
     assert_eq!(code, Some(75));
     let ended = begun.elapsed();
     assert!(ended < Duration::from_secs(15), "long before the deadline: {ended:?}");
+    let journal = std::fs::read_to_string(world.daemon.state.path().join("journal.jsonl")).expect("journal");
+    // Not the last line for sure: what is no crash goes by a lane of its own.
+    let exit = journal.lines().find(|line| line.contains(r#""event":"exit""#)).unwrap_or_default();
+    assert!(exit.contains("a second signal"), "{journal}");
     Figures {
         row: "P11",
         fault: "a second SIGTERM",
@@ -119,8 +123,11 @@ fn sighup_reads_the_configuration_again() {
     assert_ne!(changed, good);
     assert!(!world.daemon.log().contains("DEBUG"), "not before it is asked for");
     reload(&format!("allow_drills = true\n{changed}"), "setting applied");
-    let log = world.daemon.log();
-    assert!(log.contains("log.level") && log.contains("allow_drills"), "{log}");
+    // A line for each change, one after the other.
+    wait_for("both changes are told", || {
+        let log = world.daemon.log();
+        if log.contains("log.level") && log.contains("allow_drills") { Ok(()) } else { Err(log) }
+    });
     let (code, told, error) = world.daemon.cli(&["drill", "panic:analyst"]);
     assert_eq!(code, 0, "drills are allowed now: {told}{error}");
     wait_for("debug lines", || if world.daemon.log().contains("DEBUG") { Ok(()) } else { Err("none".to_owned()) });

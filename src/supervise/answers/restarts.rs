@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use crate::supervise::journal::JournalEntry;
@@ -119,20 +119,18 @@ pub fn restarts(entries: &[JournalEntry], from_ms: i64, until_ms: i64, by: By) -
     // Which row the newest death of a room belongs to: its quarantined message does as well.
     let mut newest: FxHashMap<(String, String), (String, bool)> = FxHashMap::default();
     let mut stale: BTreeMap<String, (StaleKey, Option<i64>)> = BTreeMap::new();
-    let mut open_boot: Option<&str> = None;
+    // The end of one that was taken over stands behind the start of the one that took over.
+    let ended: FxHashSet<&str> = entries.iter().filter(|e| e.event == "exit").map(|e| e.boot.as_str()).collect();
+    let mut last_boot: Option<&str> = None;
     for entry in entries {
         let now = (from_ms..until_ms).contains(&entry.at_ms);
         let before = (before_ms..from_ms).contains(&entry.at_ms);
-        match entry.event.as_str() {
-            "boot" => {
-                if now {
-                    answer.starts += 1;
-                    answer.starts_after_kill += u64::from(open_boot.is_some());
-                }
-                open_boot = Some(&entry.boot);
+        if entry.event == "boot" {
+            if now {
+                answer.starts += 1;
+                answer.starts_after_kill += u64::from(last_boot.is_some_and(|boot| !ended.contains(boot)));
             }
-            "exit" if open_boot == Some(&entry.boot) => open_boot = None,
-            _ => {}
+            last_boot = Some(&entry.boot);
         }
         if !now && !before {
             continue;

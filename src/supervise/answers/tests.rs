@@ -140,6 +140,7 @@ fn a_program_that_ended_without_a_word_was_killed() {
         ("first start", vec![boot(1_100, "x")], 1, 0),
         ("after an orderly end", vec![boot(1_100, "x"), exit(1_200, "x"), boot(1_300, "y")], 2, 0),
         ("after a kill", vec![boot(1_100, "x"), boot(1_300, "y")], 2, 1),
+        ("taken over", vec![boot(1_100, "x"), boot(1_300, "y"), exit(1_301, "x")], 2, 0),
         ("killed before the period", vec![boot(100, "x"), boot(1_300, "y")], 1, 1),
         ("nothing", vec![], 0, 0),
     ] {
