@@ -4,7 +4,7 @@
 //! * [`encode`]: one picture or event → commands; pure, golden-tested.
 //! * [`board`]: what is accepted and what is written, readable by everybody without a message.
 //! * [`resp`], [`reply`], [`link`], [`sentinel`]: the writer's own connection; [`class`]: what its errors mean.
-//! * [`cluster`]: groundwork for many nodes; not in use yet.
+//! * [`lines`]: that connection, or one to each master of a [`cluster`].
 //! * [`guard`]: why nothing can land after something newer.
 //! * [`shelf`]: the newest state; [`outbox`], [`spool`], [`publish`]: events, exactly once.
 //! * [`desk`]: what outlives a dead room; [`engine`]: all of it in one task, testable without an actor.
@@ -17,6 +17,7 @@ pub mod encode;
 pub mod engine;
 pub mod guard;
 pub mod keys;
+pub mod lines;
 pub mod link;
 pub mod outbox;
 pub mod publish;

@@ -1,7 +1,6 @@
 //! Who owns which slot, out of `CLUSTER NODES`, and what a redirect says.
 //!
-//! `CLUSTER NODES` rather than SLOTS: it names masters that own nothing yet, to which slots may be on their way, and the
-//! epochs by which an old view is told from a new one.
+//! `CLUSTER NODES` rather than SLOTS: it names masters that own nothing yet, to which slots may be on their way.
 
 use super::slot::SLOTS;
 
@@ -32,10 +31,10 @@ impl Master {
 pub struct View {
     /// Masters that are not given up, those without slots too.
     pub masters: Vec<Master>,
-    /// Ids of the replicas.
-    pub replicas: Vec<String>,
-    /// The highest configuration epoch that it knows.
-    pub epoch: u64,
+    /// What the replicas are reached by.
+    pub replicas: Vec<Place>,
+    /// What every node is reached by.
+    pub places: Vec<Place>,
 }
 
 impl View {
@@ -45,18 +44,18 @@ impl View {
         let mut view = Self::default();
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();
-            let [id, address, flags, _, _, _, epoch, _, slots @ ..] = words.as_slice() else { continue };
-            view.epoch = view.epoch.max(epoch.parse().unwrap_or(0));
+            let [id, address, flags, _, _, _, _, _, slots @ ..] = words.as_slice() else { continue };
             let has = |wanted: &str| flags.split(',').any(|flag| flag == wanted);
+            let Some((place, also)) = places(address, asked).filter(|_| !has("handshake") && !has("noaddr")) else {
+                continue;
+            };
+            view.places.push(place.clone());
             if has("slave") {
-                view.replicas.push((*id).to_owned());
+                view.replicas.push(place);
+                continue;
             }
             let ranges: Vec<_> = slots.iter().filter_map(|range| range_of(range)).collect();
-            let is_gone = has("handshake") || has("noaddr") || (has("fail") && ranges.is_empty());
-            if has("master")
-                && !is_gone
-                && let Some((place, also)) = places(address, asked)
-            {
+            if has("master") && !(has("fail") && ranges.is_empty()) {
                 view.masters.push(Master { id: (*id).to_owned(), place, also, slots: ranges });
             }
         }
@@ -147,10 +146,11 @@ not a line
 ";
 
     #[test]
-    fn a_view_names_masters_slots_and_epoch() {
+    fn a_view_names_masters_slots_and_replicas() {
         let view = View::parse(NODES, "10.0.0.9");
         let ids: Vec<_> = view.masters.iter().map(|m| m.id.as_str()).collect();
-        assert_eq!((ids, view.epoch, view.replicas.as_slice()), (vec!["a", "b", "m", "c"], 9, &["e".to_owned()][..]));
+        assert_eq!((ids, view.replicas.as_slice()), (vec!["a", "b", "m", "c"], &[at("127.0.0.1", 30_006)][..]));
+        assert_eq!(view.places.len(), 6, "the one that was given up may come back as a replica: {:?}", view.places);
         assert_eq!(view.masters[1].place, at("redis-2.lan", 30_002));
         assert!(view.masters[1].is_at(&at("127.0.0.1", 30_002)), "redirects may name the address");
         assert_eq!(view.masters[2].place, at("10.0.0.9", 30_003), "it does not know its own address");

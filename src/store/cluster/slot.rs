@@ -29,14 +29,24 @@ pub fn slot_of(key: &[u8]) -> u16 {
     crc16(tag(key)) % SLOTS
 }
 
-/// The key's cursor, in the same slot: `{KEY}:cursor`. A key with a tag of its own keeps it (`KEY:cursor`); one that
-/// cannot stand in braces gets the first number that leads to its slot.
+/// The key's cursor, in the same slot: `{KEY}:cursor`.
 pub fn cursor_of(key: &str) -> String {
+    beside("", key, ":cursor")
+}
+
+/// Where a key of a foreign type is put aside: RENAME does not cross slots.
+pub fn aside_of(key: &str, now_ms: i64) -> String {
+    beside("legacy:", key, &format!(":{now_ms}"))
+}
+
+/// A name in the key's slot: the key in braces between `head` and `tail`. A key with a tag of its own keeps it; one that
+/// cannot stand in braces gets the first number that leads to its slot.
+fn beside(head: &str, key: &str, tail: &str) -> String {
     let wanted = slot_of(key.as_bytes());
-    let usual = [format!("{{{key}}}:cursor"), format!("{key}:cursor")];
+    let usual = [format!("{head}{{{key}}}{tail}"), format!("{head}{key}{tail}")];
     let found = usual.into_iter().find(|name| slot_of(name.as_bytes()) == wanted);
     found.unwrap_or_else(|| {
-        let name = |n: u32| format!("{{{n}}}:{key}:cursor");
+        let name = |n: u32| format!("{head}{{{n}}}:{key}{tail}");
         // Every slot has a number far below the bound; beyond it the script would be refused, not misplaced.
         (0..1_000_000).map(name).find(|name| slot_of(name.as_bytes()) == wanted).unwrap_or_default()
     })
@@ -88,6 +98,7 @@ mod tests {
         assert_eq!(cursor_of("trap_events"), "{trap_events}:cursor");
         assert_eq!(cursor_of("trades:{a}"), "trades:{a}:cursor");
         assert!(cursor_of("a}b").ends_with(":a}b:cursor"));
+        assert_eq!(aside_of("trap_events", 7), "legacy:{trap_events}:7");
     }
 
     proptest! {
@@ -95,7 +106,9 @@ mod tests {
         fn a_cursor_lives_where_its_key_lives(key in "[a-z:{}]{1,12}") {
             let cursor = cursor_of(&key);
             prop_assert_eq!(slot_of(cursor.as_bytes()), slot_of(key.as_bytes()), "{} {}", key, cursor);
-            prop_assert_ne!(cursor, key);
+            prop_assert_ne!(&cursor, &key);
+            let aside = aside_of(&key, 5);
+            prop_assert_eq!(slot_of(aside.as_bytes()), slot_of(key.as_bytes()), "{} {}", key, aside);
         }
     }
 }
