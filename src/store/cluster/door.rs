@@ -18,9 +18,11 @@ const OUTDATED_MAX: u32 = 20;
 /// What is known of the cluster from one session to the next, so that the node in the url may die.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
+    /// Where the url leads; another one is another cluster.
+    of: String,
     places: Vec<Place>,
-    /// Ids of the masters.
-    masters: Vec<String>,
+    /// Ids of the nodes.
+    ids: Vec<String>,
     epoch: u64,
     /// Older views in a row.
     outdated: u32,
@@ -29,13 +31,17 @@ pub struct Known {
 impl Known {
     /// Whether the last connection was to a cluster.
     pub fn is_cluster(&self) -> bool {
-        !self.masters.is_empty()
+        !self.ids.is_empty()
     }
 
-    /// A cluster with none of the known nodes is another one.
+    /// Whether it is the cluster that was written to, by half of its nodes: a single one may have been taken out and
+    /// have joined another cluster.
+    fn is_of(&self, view: &View) -> bool {
+        2 * self.ids.iter().filter(|id| view.ids.contains(id)).count() >= self.ids.len()
+    }
+
     fn is_outdated(&self, sight: &Sight) -> bool {
-        let is_same = sight.view.masters.iter().any(|m| self.masters.contains(&m.id));
-        sight.epoch < self.epoch && is_same && self.outdated < OUTDATED_MAX
+        sight.epoch < self.epoch && self.is_of(&sight.view) && self.outdated < OUTDATED_MAX
     }
 
     fn add(&mut self, places: &[Place]) {
@@ -49,7 +55,7 @@ impl Known {
     fn renew(&mut self, sight: &Sight) {
         self.places.clear();
         self.add(&sight.view.places);
-        self.masters = sight.view.masters.iter().map(|m| m.id.clone()).collect();
+        self.ids.clone_from(&sight.view.ids);
         self.epoch = sight.epoch;
         self.outdated = 0;
     }
@@ -78,6 +84,9 @@ pub enum Opened {
 /// Connects to the one server, or to every node of the cluster that the url or what is known leads to.
 pub async fn open(target: &Target, known: &mut Known, limits: Limits) -> Result<Opened, LinkError> {
     let at = |place: &Place| Link::enter_at(target, place.clone(), limits.connect, limits.reply);
+    if known.of != target.to_string() {
+        *known = Known { of: target.to_string(), ..Known::default() };
+    }
     let seed = target.seed();
     let remembered: Vec<Place> = known.places.iter().filter(|&p| Some(p) != seed.as_ref()).cloned().collect();
     let (first, more) = futures_util::future::join(
@@ -89,12 +98,13 @@ pub async fn open(target: &Target, known: &mut Known, limits: Limits) -> Result<
     let mut failed = None;
     match first {
         Ok((link, false)) => {
-            *known = Known::default();
+            *known = Known { of: target.to_string(), ..Known::default() };
             return Ok(Opened::One(link));
         }
         Ok((link, true)) => links.push((seed, link)),
         Err(error) => failed = Some(error),
     }
+    let has_seed = !links.is_empty();
     let more = remembered.into_iter().zip(more).filter_map(|(place, opened)| match opened {
         Ok((link, true)) => Some((Some(place), link)),
         _ => None,
@@ -104,12 +114,23 @@ pub async fn open(target: &Target, known: &mut Known, limits: Limits) -> Result<
     let sights = join_all(links.iter_mut().map(|(place, link)| look(place.as_ref(), link))).await;
     let (mut best, mut is_old): (Option<Sight>, bool) = (None, false);
     let mut refused = None;
-    for sight in sights {
+    // The seed's link, where it opened, is the first one.
+    for (i, sight) in sights.into_iter().enumerate() {
+        let is_seed = has_seed && i == 0;
         match sight {
+            // Only the url itself leads to another cluster.
+            Ok(sight) if !known.is_of(&sight.view) && !is_seed => {}
             Ok(sight) => {
+                if sight.is_ok && !known.is_of(&sight.view) {
+                    tracing::warn!(%target, "the url leads to another cluster now");
+                    *known = Known { of: target.to_string(), ..Known::default() };
+                    known.add(&sight.view.places);
+                    best = Some(sight);
+                    break;
+                }
                 known.add(&sight.view.places);
-                let is_better = best.as_ref().is_none_or(|best| best.epoch < sight.epoch);
                 is_old |= known.is_outdated(&sight);
+                let is_better = best.as_ref().is_none_or(|best| best.epoch < sight.epoch);
                 if sight.is_ok && is_better && !known.is_outdated(&sight) {
                     best = Some(sight);
                 }
@@ -168,5 +189,34 @@ fn text(value: &Value) -> String {
     match value {
         Value::VerbatimString { text, .. } => text.clone(),
         other => reply::text(other).unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sight(ids: &[&str], epoch: u64) -> Sight {
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        Sight { view: View { ids, ..View::default() }, is_ok: true, epoch }
+    }
+
+    #[test]
+    fn a_view_counts_if_it_is_of_the_same_cluster_and_not_older() {
+        let mut known = Known::default();
+        assert!(known.is_of(&sight(&["a"], 1).view) && !known.is_cluster(), "nothing is known");
+        known.renew(&sight(&["a", "b", "c", "d"], 5));
+        for (case, ids, epoch, is_of, is_outdated) in [
+            ("the same", &["a", "b", "c", "d"][..], 5, true, false),
+            ("newer, two replaced", &["a", "b", "e", "f"], 6, true, false),
+            ("older", &["a", "b", "c", "d"], 4, true, true),
+            ("one of ours in another cluster", &["a", "x", "y", "z"], 9, false, false),
+        ] {
+            let sight = sight(ids, epoch);
+            assert_eq!((known.is_of(&sight.view), known.is_outdated(&sight)), (is_of, is_outdated), "case: {case}");
+        }
+        // Who knew more has gone for good: the others are believed after a while.
+        known.outdated = OUTDATED_MAX;
+        assert!(!known.is_outdated(&sight(&["a", "b", "c", "d"], 4)));
     }
 }

@@ -35,6 +35,8 @@ pub struct View {
     pub replicas: Vec<Place>,
     /// What every node is reached by.
     pub places: Vec<Place>,
+    /// Ids of all nodes, those that were given up too.
+    pub ids: Vec<String>,
 }
 
 impl View {
@@ -45,6 +47,7 @@ impl View {
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             let [id, address, flags, _, _, _, _, _, slots @ ..] = words.as_slice() else { continue };
+            view.ids.push((*id).to_owned());
             let has = |wanted: &str| flags.split(',').any(|flag| flag == wanted);
             let Some((place, also)) = places(address, asked).filter(|_| !has("handshake") && !has("noaddr")) else {
                 continue;
