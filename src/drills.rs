@@ -2,9 +2,10 @@
 //! this daemon and nothing else, so they may be run where others use the same Redis.
 
 use crate::exchange::session::Connections;
+use crate::store::cluster::door::{Known, Limits};
 use crate::store::engine::EngineSettings;
 use crate::store::guard::kill_writer;
-use crate::store::link::Link;
+use crate::store::lines::Lines;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -67,9 +68,10 @@ impl Drills {
 
     async fn kill_writer(&self) -> Result<String, String> {
         let limit = self.redis.connect_limit.max(Duration::from_secs(1));
-        let opened = Link::open(&self.redis.target, limit, limit).await;
-        let mut link = opened.map_err(|e| format!("redis cannot be reached for the drill: {e}"))?;
-        let ended = kill_writer(&mut link, &self.redis.instance).await;
+        let limits = Limits { connect: limit, reply: limit };
+        let opened = Lines::open(&self.redis.target, &mut Known::default(), limits).await;
+        let mut lines = opened.map_err(|e| format!("redis cannot be reached for the drill: {e}"))?;
+        let ended = kill_writer(&mut lines, &self.redis.instance).await;
         match ended.map_err(|e| format!("redis did not end the writer's connection: {e}"))? {
             0 => Err("the writer has no connection to Redis just now: nothing to break".to_owned()),
             ended => Ok(format!("{ended} connection")),

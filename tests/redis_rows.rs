@@ -8,6 +8,10 @@ mod support;
 #[path = "support/server.rs"]
 mod server;
 
+#[path = "redis_rows/cluster.rs"]
+mod cluster;
+#[path = "redis_rows/cluster_scene.rs"]
+mod cluster_scene;
 #[path = "redis_rows/doors.rs"]
 mod doors;
 #[path = "redis_rows/nodes.rs"]

@@ -13,6 +13,8 @@ mod server;
 mod bench;
 #[path = "store/chaos.rs"]
 mod chaos;
+#[path = "store/cluster.rs"]
+mod cluster;
 #[path = "store/cost.rs"]
 mod cost;
 #[path = "store/deleted.rs"]

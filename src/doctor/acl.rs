@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 
 /// Every command the daemon sends, with its subcommand where only that is needed.
 pub const COMMANDS: &[&str] = &[
+    "asking",
     "client|getname",
     "client|id",
     "client|kill",
     "client|list",
     "client|setname",
+    "cluster|info",
+    "cluster|nodes",
     "eval",
     "evalsha",
     "exec",
@@ -18,9 +21,11 @@ pub const COMMANDS: &[&str] = &[
     "get",
     "hexists",
     "hget",
+    "hgetall",
     "hmget",
     "hset",
     "info",
+    "lpos",
     "lpush",
     "ltrim",
     "multi",
@@ -108,9 +113,15 @@ mod tests {
     #[test]
     fn the_line_names_the_tables_keys_and_no_dangerous_command() {
         let words = words("trapline", (7, 0));
-        for wanted in
-            ["~current_position", "~mm_trap:*:*:*", "~trapline:*", "~legacy:*", "&btc_price", "&trapline:breaker"]
-        {
+        for wanted in [
+            "~current_position",
+            "~mm_trap:*:*:*",
+            "~trapline:*",
+            "~legacy:*",
+            "~*}:cursor",
+            "&btc_price",
+            "&trapline:breaker",
+        ] {
             assert!(words.iter().any(|w| w == wanted), "{wanted} is missing in {words:?}");
         }
         for never in ["~*", "+flushall", "+config", "+keys", "+del", "+@all", "+client|setinfo", "~btc_price_patterns"]

@@ -42,7 +42,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("R-CONNECT", "does Redis answer, and does it let this user in?"),
     ("R-LOADING", "has Redis finished loading its data?"),
     ("R-BUSY", "is Redis free of scripts that do not end?"),
-    ("R-MODE", "is it one Redis server, not a cluster node or a Sentinel?"),
+    ("R-MODE", "is it a Redis server or a cluster, not a Sentinel?"),
     ("R-ROLE", "does this node take writes?"),
     ("R-VERSION", "is it 6.2 or newer?"),
     ("R-PERSIST", "does it keep an append-only file?"),

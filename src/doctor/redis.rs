@@ -67,7 +67,14 @@ fn text(answer: Result<Value, LinkError>) -> Result<String, LinkError> {
 
 fn refused(error: &LinkError, target: &Target, report: &mut Report) {
     match error {
-        LinkError::Cluster => return cluster(report),
+        LinkError::Cluster => {
+            report.ok("R-CONNECT", format!("{target} answers"));
+            return cluster(report);
+        }
+        LinkError::ClusterDatabase(_) => {
+            let fix = "take the number off the end of url in [redis]";
+            return report.add("R-MODE", Severity::Block, error.to_string(), fix);
+        }
         LinkError::Replica => {
             return report.add("R-ROLE", Severity::Block, format!("{target}: {error}"), Class::WrongNode.remedy());
         }
@@ -139,8 +146,11 @@ impl Info {
 }
 
 fn cluster(report: &mut Report) {
-    let what = "this is a node of a Redis Cluster: our keys live in different slots";
-    report.add("R-MODE", Severity::Block, what, Class::Route.remedy());
+    let what = "this is a node of a Redis Cluster: trapline writes to all its masters, this examination knows single \
+                servers only";
+    let fix = "look at the nodes themselves: redis-cli --cluster check HOST:PORT, and INFO of each (append-only file, \
+               eviction, memory)";
+    report.add("R-MODE", Severity::Info, what, fix);
 }
 
 fn kind(info: &Info, report: &mut Report) {

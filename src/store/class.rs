@@ -13,7 +13,7 @@ pub enum Class {
     WrongNode,
     /// The server is busy with itself; the connection is good.
     Wait,
-    /// The key lives on another node; this writer speaks to one node only.
+    /// The key lives on another node, and nobody has said before that this is a cluster.
     Route,
     /// The script is not in the server's cache.
     Reload,
@@ -46,7 +46,7 @@ impl Class {
         match code {
             "READONLY" | "MASTERDOWN" | "UNBLOCKED" => Self::WrongNode,
             "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "NOREPLICAS" => Self::Wait,
-            "MOVED" | "ASK" | "CROSSSLOT" => Self::Route,
+            "MOVED" | "ASK" => Self::Route,
             "NOSCRIPT" => Self::Reload,
             "OOM" | "MISCONF" => Self::Resource,
             "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => Self::Config,
@@ -106,7 +106,8 @@ impl Class {
             }
             Self::Wait => "redis is loading or busy (a script? SCRIPT KILL ends one); retrying",
             Self::Route => {
-                "this is a redis cluster: point the url at a single primary, with sentinels if it must not fail"
+                "this is a redis cluster that may not be asked whether it is one: grant the user +info and +cluster|nodes \
+                 (trapline acl prints the whole line)"
             }
             Self::Reload => "the script is sent again",
             Self::Resource => {
@@ -165,7 +166,7 @@ mod tests {
             ("WRONGPASS", Class::Config),
             ("NOPERM", Class::Config),
             ("WRONGTYPE", Class::Data),
-            ("CROSSSLOT", Class::Route),
+            ("CROSSSLOT", Class::Bug),
             ("NOREPLICAS", Class::Wait),
             ("DENIED", Class::Config),
             ("UNBLOCKED", Class::WrongNode),

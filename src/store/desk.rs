@@ -3,6 +3,7 @@
 //! It is made once per process. A room that dies leaves it to its successor, so that no accepted value is forgotten.
 
 use super::board::{Board, LinkState};
+use super::cluster::door::Known;
 use super::encode::Layout;
 use super::outbox::Outbox;
 use super::shelf::Shelf;
@@ -25,6 +26,8 @@ pub struct Desk {
     layout: Layout,
     /// Which engine may use the desk; an older one ends.
     turn: AtomicU64,
+    /// Nodes of a cluster, beyond the one in the url.
+    known: Mutex<Known>,
     spool_set_aside: Option<PathBuf>,
 }
 
@@ -41,6 +44,7 @@ impl Desk {
             clock,
             layout,
             turn: AtomicU64::new(0),
+            known: Mutex::default(),
             spool_set_aside,
         })
     }
@@ -99,6 +103,10 @@ impl Desk {
             self.board.link() == LinkState::Fenced
                 || (self.spool.is_durable() && self.spool.safe() >= outbox.last_seq())
         }
+    }
+
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn begin_turn(&self) -> u64 {

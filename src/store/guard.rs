@@ -26,18 +26,34 @@
 //!
 //! With Sentinel: what a former primary still executes after a failover, it throws away when it is made a replica; the
 //! new one has seen none of it. Ours is asked for again every second, so that a primary that lost its office without
-//! knowing it is left. A Redis Cluster is refused: connections to several nodes would need a guard on each.
+//! knowing it is left.
 //!
-//! What it needs: one Redis server (or primary), and the right to use CLIENT. Without that right the writer refuses to
+//! **Cluster.** A writer has a connection to every master. Step 1 is done at *all* of them, then step 2 (the epoch is one
+//! key), then step 3 at all of them and at every replica that answers, and only then anything is written. Let B be past
+//! its steps 3 and let A's connection to node n have its name. If it had it before B's step 3 at n, it was killed there.
+//! If it got it later, then A's step 2, which follows all of its steps 1, came after B's step 2, and the proof above goes
+//! on as it stands: A ends, or is the newer one. If n is no node of B's view, or a replica that did not answer B, then it
+//! is no master now: it answers MOVED, or it was cut off and throws away what it still executes when it learns of its
+//! successor. (What is left over: such a node is made a master *again* while a write of A is held on its way there. The
+//! slot then answers B from a node that B has no connection to, B begins a session anew, kills A there and writes all
+//! state again.) While a slot moves, its old owner executes only on keys that it still holds and makes no new ones, the
+//! new one only on keys that have arrived: no key lives at both. And of one writer only one flush is on its way, so a
+//! command that was sent elsewhere does not land after a newer one of its key ([`super::cluster::many`]).
+//!
+//! What it needs: one Redis server (or primary, or cluster), and the right to use CLIENT. Without that right the writer refuses to
 //! run and says which right is missing. Writes of *other* programs are not fenced by this; the audit finds them.
 
 use super::class::Class;
+use super::cluster::index::Index;
+use super::cluster::slot;
 use super::encode::Layout;
+use super::lines::Lines;
 use super::link::{Link, LinkError};
 use super::reply;
 use super::resp::Commands;
 use super::tag::Tag;
 use redis::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const EPOCH: &str = "trapline:epoch";
 
@@ -140,41 +156,62 @@ pub fn writers(list: &str, db: i64) -> Vec<Writer<'_>> {
 }
 
 /// Steps 1 to 3. `held` is the epoch that this process has taken before, if it has. Returns the epoch.
+///
+/// In a cluster each step is done at every node before the next one begins: see the module's proof.
 pub async fn take_over(
-    link: &mut Link,
+    lines: &mut Lines,
     instance: &str,
     held: Option<u64>,
     policy: TakeOver,
     now_ms: i64,
 ) -> Result<u64, GuardError> {
     let name = client_name(instance);
-    allowed("CLIENT SETNAME", link.call(&["CLIENT", "SETNAME", &name]).await)?;
-    let own = reply::number(&allowed("CLIENT ID", link.call(&["CLIENT", "ID"]).await)?)
-        .ok_or(GuardError::Odd("CLIENT ID"))?;
-    if held.is_none()
-        && policy == TakeOver::Wait
-        && let Some(other) = writers(&list(link).await?, link.db()).iter().find(|writer| writer.id != own)
-    {
-        return Err(GuardError::Occupied { by: other.name.to_owned() });
+    let mut own = Vec::new();
+    for link in lines.links() {
+        allowed("CLIENT SETNAME", link.call(&["CLIENT", "SETNAME", &name]).await)?;
+        let id = reply::number(&allowed("CLIENT ID", link.call(&["CLIENT", "ID"]).await)?);
+        own.push(id.ok_or(GuardError::Odd("CLIENT ID"))?);
+    }
+    if held.is_none() && policy == TakeOver::Wait {
+        for (link, own) in lines.links().into_iter().zip(&own) {
+            if let Some(other) = writers(&list(link).await?, link.db()).iter().find(|writer| writer.id != *own) {
+                return Err(GuardError::Occupied { by: other.name.to_owned() });
+            }
+        }
     }
     let epoch = match held {
-        Some(ours) => keep_epoch(link, ours).await?,
+        Some(ours) => keep_epoch(lines, ours).await?,
         None => {
             let floor = (now_ms / 1_000).to_string();
-            number(&allowed("EVAL", link.call(&["EVAL", TAKE, "1", EPOCH, &floor]).await)?)?
+            number(&allowed("EVAL", lines.call(&["EVAL", TAKE, "1", EPOCH, &floor]).await)?)?
         }
     };
-    let list = list(link).await?;
-    for writer in writers(&list, link.db()).iter().filter(|writer| writer.id != own) {
-        // A connection that is gone already answers 0.
-        allowed("CLIENT KILL", link.call(&["CLIENT", "KILL", "ID", &writer.id.to_string()]).await)?;
+    for (link, own) in lines.links().into_iter().zip(own) {
+        end_writers(link, Some(own), |_| true).await?;
+    }
+    for mut replica in lines.take_others() {
+        // One that is in trouble executes nothing of what it may still hold, or is asked when it is a master.
+        if let Err(error) = end_writers(&mut replica, None, |_| true).await {
+            tracing::debug!(%error, "a replica could not be asked for writers");
+        }
     }
     Ok(epoch)
 }
 
+/// Ends the writers' connections that are meant, but our own. Returns how many.
+async fn end_writers(link: &mut Link, own: Option<i64>, is_meant: impl Fn(&str) -> bool) -> Result<usize, GuardError> {
+    let (list, mut ended) = (list(link).await?, 0);
+    for writer in writers(&list, link.db()).iter().filter(|w| Some(w.id) != own && is_meant(w.name)) {
+        // A connection that is gone already answers 0.
+        let answer = allowed("CLIENT KILL", link.call(&["CLIENT", "KILL", "ID", &writer.id.to_string()]).await)?;
+        ended += usize::from(reply::number(&answer) == Some(1));
+    }
+    Ok(ended)
+}
+
 /// Checks our epoch against the stored one, and stores it again where it is missing or lower.
-pub async fn keep_epoch(link: &mut Link, ours: u64) -> Result<u64, GuardError> {
-    let answer = allowed("EVAL", link.call(&["EVAL", KEEP, "1", EPOCH, &ours.to_string()]).await)?;
+pub async fn keep_epoch(lines: &mut Lines, ours: u64) -> Result<u64, GuardError> {
+    let answer = allowed("EVAL", lines.call(&["EVAL", KEEP, "1", EPOCH, &ours.to_string()]).await)?;
     match number(&answer)? {
         newest if newest > ours => Err(GuardError::Fenced { ours, newest }),
         _ => Ok(ours),
@@ -205,12 +242,10 @@ async fn list(link: &mut Link) -> Result<String, GuardError> {
 
 /// Drill: ends the connections of this instance's writer from another one. The server and its other clients, writers of
 /// other names or on other databases among them, are not touched. Returns how many were ended.
-pub async fn kill_writer(link: &mut Link, instance: &str) -> Result<usize, GuardError> {
-    let (name, list) = (client_name(instance), list(link).await?);
-    let mut ended = 0;
-    for writer in writers(&list, link.db()).iter().filter(|writer| writer.name == name) {
-        let answer = allowed("CLIENT KILL", link.call(&["CLIENT", "KILL", "ID", &writer.id.to_string()]).await)?;
-        ended += usize::from(reply::number(&answer) == Some(1));
+pub async fn kill_writer(lines: &mut Lines, instance: &str) -> Result<usize, GuardError> {
+    let (name, mut ended) = (client_name(instance), 0);
+    for link in lines.links() {
+        ended += end_writers(link, None, |found| found == name).await?;
     }
     Ok(ended)
 }
@@ -223,7 +258,7 @@ pub struct Floors {
 }
 
 /// Reads back what stands in the keys of each symbol; foreign types read as nothing.
-pub async fn floors(link: &mut Link, layout: &Layout) -> Result<Vec<Floors>, GuardError> {
+pub async fn floors(lines: &mut Lines, layout: &Layout) -> Result<Vec<Floors>, GuardError> {
     let mut floors = Vec::with_capacity(layout.symbols.len());
     let ids: Vec<_> = layout.symbols.ids().collect();
     for chunk in ids.chunks(128) {
@@ -235,13 +270,25 @@ pub async fn floors(link: &mut Link, layout: &Layout) -> Result<Vec<Floors>, Gua
                 out.words(Tag::Control, &["HGET", key, "timestamp"]);
             }
         }
-        let values = link.exchange(&mut out).await?;
+        let values = known(lines.exchange(&mut out).await?)?;
         floors.extend(values.chunks(3).map(|three| Floors {
             market_ms: three.first().and_then(reply::number),
             sides_ms: [three.get(1).and_then(reply::number), three.get(2).and_then(reply::number)],
         }));
     }
     Ok(floors)
+}
+
+/// What a node does not tell now is not what is not there: an older value could be written over a newer one.
+fn known(values: Vec<Value>) -> Result<Vec<Value>, LinkError> {
+    for value in &values {
+        if let Value::ServerError(error) = value
+            && matches!(Class::of_code(error.code()), Class::Wait | Class::WrongNode | Class::Route)
+        {
+            return Err(LinkError::Refused { code: error.code().to_owned(), class: Class::of_code(error.code()) });
+        }
+    }
+    Ok(values)
 }
 
 /// Old keys of the primary symbol that an earlier process left, as far as they can be marked stale.
@@ -256,7 +303,7 @@ pub struct Leftovers {
 /// The keys of [`Leftovers::json`].
 pub const JSON_KEYS: [&str; 3] = ["active_position", "long_trader_position", "short_trader_position"];
 
-pub async fn leftovers(link: &mut Link) -> Result<Leftovers, GuardError> {
+pub async fn leftovers(lines: &mut Lines) -> Result<Leftovers, GuardError> {
     let mut out = Commands::new();
     for key in JSON_KEYS {
         out.words(Tag::Control, &["GET", key]);
@@ -264,10 +311,33 @@ pub async fn leftovers(link: &mut Link) -> Result<Leftovers, GuardError> {
     for key in ["current_position", "market_state"] {
         out.words(Tag::Control, &["HEXISTS", key, "timestamp"]);
     }
-    let values = link.exchange(&mut out).await?;
+    let values = known(lines.exchange(&mut out).await?)?;
     let text = |i: usize| values.get(i).and_then(reply::text).map(str::to_owned);
     let exists = |i: usize| values.get(i) == Some(&Value::Int(1));
     Ok(Leftovers { json: [text(0), text(1), text(2)], hashes: [exists(3), exists(4)] })
+}
+
+/// What stands in `trapline:cursor` of a cluster, and where the cursors of the lanes stand: of those that it names, and of
+/// `more`.
+pub async fn lanes(
+    lines: &mut Lines,
+    more: impl Iterator<Item = String>,
+) -> Result<(Index, BTreeMap<String, Cursor>), GuardError> {
+    let index = match lines.call(&["HGETALL", super::publish::CURSOR]).await {
+        Ok(value) => Index::of(&value),
+        Err(LinkError::Refused { class: Class::Data, .. }) => Index::default(),
+        Err(error) => return Err(error.into()),
+    };
+    let keys: BTreeSet<String> = index.lanes.keys().cloned().chain(more).collect();
+    let mut out = Commands::new();
+    for key in &keys {
+        out.words(Tag::Control, &["HMGET", &slot::cursor_of(key), "epoch", "spool", "off"]);
+    }
+    if keys.is_empty() {
+        return Ok((index, BTreeMap::new()));
+    }
+    let values = known(lines.exchange(&mut out).await?)?;
+    Ok((index, keys.into_iter().zip(values.iter().map(cursor_of)).collect()))
 }
 
 /// Where Redis' cursor stands.

@@ -129,10 +129,22 @@ impl Target {
     async fn place(&self, limit: Duration) -> Result<Addr, LinkError> {
         let Some(sentinels) = &self.sentinels else { return Ok(self.addr.clone()) };
         let (host, port) = sentinels.primary(limit).await?;
-        Ok(match self.addr {
+        Ok(self.same_scheme(host, port))
+    }
+
+    fn same_scheme(&self, host: String, port: u16) -> Addr {
+        match self.addr {
             Addr::Tls(..) => Addr::Tls(host, port),
             Addr::Tcp(..) | Addr::Unix(_) => Addr::Tcp(host, port),
-        })
+        }
+    }
+
+    /// Host and port of the url, where it has them.
+    pub(super) fn seed(&self) -> Option<(String, u16)> {
+        match &self.addr {
+            Addr::Tcp(host, port) | Addr::Tls(host, port) => Some((host.clone(), *port)),
+            Addr::Unix(_) => None,
+        }
     }
 
     async fn password(&self) -> Result<Option<SecretString>, LinkError> {
@@ -172,10 +184,18 @@ pub enum LinkError {
     #[error("the sentinels know no primary {0:?}: check sentinel_master in [redis]")]
     UnknownMaster(String),
     #[error(
-        "this is a redis cluster: trapline writes an event to several keys in one atomic step, which a cluster cannot \
-         do; point the url at a single primary, with replicas and sentinels if it must not fail"
+        "this is a node of a redis cluster: the daemon works with all of its nodes, this command with a single server \
+         only; look at the cluster with redis-cli -c"
     )]
     Cluster,
+    #[error("a redis cluster has only database 0, the url says {0}: take the number off its end")]
+    ClusterDatabase(i64),
+    #[error("no node of the redis cluster sees it whole: some of its slots have no master that answers")]
+    ClusterDown,
+    #[error("the redis cluster's map has changed: {0}")]
+    Strayed(&'static str),
+    #[error("keys of two slots in one step, which a redis cluster cannot do: {0}")]
+    CrossSlot(String),
     #[error(transparent)]
     Garbled(#[from] Garbled),
     #[error("redis answered {code}")]
@@ -188,26 +208,34 @@ impl LinkError {
         match self {
             Self::Io(_) | Self::Closed | Self::NoSentinel => "dropped",
             Self::Timeout => "timeout",
-            Self::PasswordFile(_) | Self::Database(_) | Self::Login(_) | Self::UnknownMaster(_) => "auth",
+            Self::PasswordFile(_)
+            | Self::Database(_)
+            | Self::ClusterDatabase(_)
+            | Self::Login(_)
+            | Self::UnknownMaster(_) => "auth",
             Self::Tls(_) => "tls",
             Self::Garbled(_) => "garbled",
             Self::Crowded => "maxclients",
             Self::Replica => "readonly",
-            Self::Cluster => "moved",
+            Self::Cluster | Self::Strayed(_) | Self::CrossSlot(_) => "moved",
+            Self::ClusterDown => "clusterdown",
             Self::Refused { code, .. } => label_of(code),
         }
     }
 
     pub fn class(&self) -> Class {
         match self {
-            Self::Io(_) | Self::Closed | Self::NoSentinel => Class::Transient,
+            Self::Io(_) | Self::Closed | Self::NoSentinel | Self::Strayed(_) => Class::Transient,
             Self::Timeout => Class::Unknown,
             Self::PasswordFile(_)
             | Self::Tls(_)
             | Self::Garbled(_)
             | Self::Database(_)
+            | Self::ClusterDatabase(_)
             | Self::Login(_)
             | Self::UnknownMaster(_) => Class::Config,
+            Self::ClusterDown => Class::Wait,
+            Self::CrossSlot(_) => Class::Bug,
             Self::Crowded => Class::Resource,
             Self::Replica => Class::WrongNode,
             Self::Cluster => Class::Route,
@@ -236,10 +264,41 @@ pub struct Link {
 const READ_CHUNK: usize = 16 * 1024;
 
 impl Link {
-    /// Connects and logs in. `connect_limit` holds for the sentinels, for the socket and for TLS, `reply_limit` for each
-    /// answer.
+    /// Connects to a single server and logs in. `connect_limit` holds for the sentinels, for the socket and for TLS,
+    /// `reply_limit` for each answer.
     pub async fn open(target: &Target, connect_limit: Duration, reply_limit: Duration) -> Result<Self, LinkError> {
+        match Self::enter(target, connect_limit, reply_limit).await? {
+            (link, false) => Ok(link),
+            (_, true) => Err(LinkError::Cluster),
+        }
+    }
+
+    /// The same, and whether it is a node of a cluster.
+    pub(super) async fn enter(
+        target: &Target,
+        connect_limit: Duration,
+        reply_limit: Duration,
+    ) -> Result<(Self, bool), LinkError> {
         let place = target.place(connect_limit).await?;
+        Self::enter_by(target, place, connect_limit, reply_limit).await
+    }
+
+    /// The same at another node.
+    pub(super) async fn enter_at(
+        target: &Target,
+        (host, port): (String, u16),
+        connect_limit: Duration,
+        reply_limit: Duration,
+    ) -> Result<(Self, bool), LinkError> {
+        Self::enter_by(target, target.same_scheme(host, port), connect_limit, reply_limit).await
+    }
+
+    async fn enter_by(
+        target: &Target,
+        place: Addr,
+        connect_limit: Duration,
+        reply_limit: Duration,
+    ) -> Result<(Self, bool), LinkError> {
         let mut link = Self::over(wire::connect(&place, target.ca_file.as_deref(), connect_limit).await?, reply_limit);
         if let Addr::Tcp(host, port) | Addr::Tls(host, port) = place {
             link.peer = Some((host, port));
@@ -259,6 +318,11 @@ impl Link {
                 other => other?,
             };
         }
+        // Before SELECT, which a cluster answers like a server that has fewer databases.
+        let is_cluster = link.is_cluster().await?;
+        if is_cluster {
+            return if target.db == 0 { Ok((link, true)) } else { Err(LinkError::ClusterDatabase(target.db)) };
+        }
         if target.db != 0 {
             match link.call(&["SELECT", &target.db.to_string()]).await {
                 Err(LinkError::Refused { class: Class::Bug, .. }) => return Err(LinkError::Database(target.db)),
@@ -269,8 +333,7 @@ impl Link {
         if target.sentinels.is_some() {
             link.must_be_primary().await?;
         }
-        link.must_not_be_a_cluster().await?;
-        Ok(link)
+        Ok((link, false))
     }
 
     /// A connection without login, to ask something.
@@ -295,12 +358,12 @@ impl Link {
         self.db
     }
 
-    /// Said at once and in words, instead of by a key that happens to live elsewhere.
-    async fn must_not_be_a_cluster(&mut self) -> Result<(), LinkError> {
+    /// Known before anything is written, instead of by a key that happens to live elsewhere.
+    async fn is_cluster(&mut self) -> Result<bool, LinkError> {
         match self.call(&["INFO", "cluster"]).await {
-            Ok(info) if reply::text(&info).is_some_and(|t| t.contains("cluster_enabled:1")) => Err(LinkError::Cluster),
-            // A user without the right to ask: a cluster's own words (MOVED, CROSSSLOT) mean the same.
-            Ok(_) | Err(LinkError::Refused { code: _, class: Class::Config | Class::Bug }) => Ok(()),
+            Ok(info) => Ok(reply::text(&info).is_some_and(|t| t.contains("cluster_enabled:1"))),
+            // A user without the right to ask: a cluster's own words (MOVED, CROSSSLOT) will tell.
+            Err(LinkError::Refused { code: _, class: Class::Config | Class::Bug }) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -319,19 +382,7 @@ impl Link {
     pub async fn call(&mut self, words: &[&str]) -> Result<Value, LinkError> {
         let mut commands = Commands::new();
         commands.words(super::tag::Tag::Control, words);
-        match self.exchange(&mut commands).await?.pop() {
-            // Redis has no code for it: this text, then the end of the connection.
-            Some(Value::ServerError(error))
-                if error.details().is_some_and(|d| d.starts_with("max number of clients")) =>
-            {
-                Err(LinkError::Crowded)
-            }
-            Some(Value::ServerError(error)) => {
-                Err(LinkError::Refused { code: error.code().to_owned(), class: Class::of_code(error.code()) })
-            }
-            Some(value) => Ok(value),
-            None => Err(LinkError::Closed),
-        }
+        checked(self.exchange(&mut commands).await?.pop())
     }
 
     /// Several commands at once; error replies stand among the values.
@@ -394,6 +445,21 @@ impl Link {
     /// The next reply that has arrived completely.
     pub fn next_reply(&mut self) -> Result<Option<Reply>, LinkError> {
         Ok(reply::next(&mut self.inbox)?)
+    }
+}
+
+/// The answer to one command; an error reply is an error.
+pub(super) fn checked(answer: Option<Value>) -> Result<Value, LinkError> {
+    match answer {
+        // Redis has no code for it: this text, then the end of the connection.
+        Some(Value::ServerError(error)) if error.details().is_some_and(|d| d.starts_with("max number of clients")) => {
+            Err(LinkError::Crowded)
+        }
+        Some(Value::ServerError(error)) => {
+            Err(LinkError::Refused { code: error.code().to_owned(), class: Class::of_code(error.code()) })
+        }
+        Some(value) => Ok(value),
+        None => Err(LinkError::Closed),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Events between their acceptance and Redis' confirmation: numbered, spooled, then published in order.
 
 use super::board::{Board, Counts};
+use super::cluster::index::Index;
 use super::encode::Layout;
 use super::encode::event::{event_id, event_ms, record};
+use super::guard::Cursor;
 use super::ids::Ids;
 use super::spool::{Found, Order, Spool, Stored};
 use crate::domain::event::Event;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -56,6 +58,11 @@ pub struct Outbox {
     after_hole: Option<u64>,
     /// Highest number that Redis ever confirmed to this process.
     applied: u64,
+    /// In a cluster: the last number that each key's lane confirmed, in this numbering. Longer remembered than by the
+    /// cluster itself: a node that dies may take the index' tail and a lane's along.
+    pub(super) lanes: BTreeMap<String, u64>,
+    /// The lanes were compared with what the spool held at the start.
+    has_met: bool,
     board: Arc<Board>,
 }
 
@@ -75,6 +82,8 @@ impl Outbox {
             skip: 0,
             after_hole: None,
             applied: 0,
+            lanes: BTreeMap::new(),
+            has_met: false,
             board,
         }
     }
@@ -157,6 +166,9 @@ impl Outbox {
             Counts::add(&self.board.counts.cursor_rewind_events_total, self.applied - off);
             tracing::warn!(had = self.applied, has = off, "redis went back, events are sent again");
             self.applied = off;
+            // A hole that was being looked for lies behind what comes first now.
+            self.after_hole = None;
+            self.skip = 0;
         } else {
             self.applied = off;
         }
@@ -168,6 +180,52 @@ impl Outbox {
         self.generation = self.generation.max(newer_than) + 1;
         self.spool.order(Order::Generation(self.generation));
         self.applied = 0;
+        self.lanes.clear();
+    }
+
+    /// [`Outbox::meet`] in a cluster: `have` is where the lanes' own cursors stand. Whoever has lost its tail is sent it
+    /// again: it begins at the least place that is known to be complete, and the other lanes skip what they have.
+    pub(super) fn meet_lanes(&mut self, index: &Index, have: &BTreeMap<String, Cursor>) -> u64 {
+        let first = !std::mem::replace(&mut self.has_met, true);
+        let newest = have.values().map(|lane| lane.generation).chain([index.cursor.generation]).max().unwrap_or(0);
+        if newest > self.generation {
+            self.begin_anew(newest);
+        }
+        let ours = self.generation;
+        let known = (index.cursor.generation == ours).then_some(index.cursor.off);
+        let off = |key: &String| have.get(key).filter(|lane| lane.generation == ours).map_or(0, |lane| lane.off);
+        let mut from = match known {
+            Some(off) => off,
+            // The index alone was lost: this process knows what all lanes had.
+            None if !first && !self.lanes.is_empty() => self.applied,
+            None => 0,
+        };
+        let mut expected = std::mem::take(&mut self.lanes);
+        for (key, &(_, seq)) in index.lanes.iter().filter(|(_, (spool, _))| *spool == ours) {
+            let known = expected.entry(key.clone()).or_default();
+            *known = seq.max(*known);
+        }
+        let furthest = expected.keys().map(off).chain([from]).max().unwrap_or(0);
+        for (key, &seq) in &expected {
+            let off = off(key);
+            if off < seq {
+                tracing::warn!(%key, had = seq, has = off, "this key went back, its events are sent again");
+                from = from.min(off);
+            }
+        }
+        if first && furthest > self.found_last {
+            tracing::warn!(
+                cursor = furthest,
+                spool = self.found_last,
+                "spool is behind redis, it begins a new numbering"
+            );
+            from = from.min(self.found_last);
+            self.begin_anew(ours);
+        } else {
+            self.lanes = expected.into_keys().map(|key| (off(&key), key)).map(|(off, key)| (key, off)).collect();
+        }
+        self.cursor_at(from);
+        from
     }
 
     /// Compares Redis' cursor with this spool; returns how far Redis has it, and whether the cursor has to be moved into
@@ -176,7 +234,7 @@ impl Outbox {
     /// `first` is the process' first look. A cursor beyond what the spool held then counted records that only memory
     /// had (a volatile spool, or an older copy of the file): their numbers are given out again, so the spool begins a
     /// new numbering, and everything it held is known to be applied.
-    pub(super) fn meet(&mut self, cursor: super::guard::Cursor, first: bool) -> (u64, bool) {
+    pub(super) fn meet(&mut self, cursor: Cursor, first: bool) -> (u64, bool) {
         if cursor.generation > self.generation {
             self.begin_anew(cursor.generation);
         }

@@ -87,11 +87,18 @@ pub const CURSOR: &str = "trapline:cursor";
 
 /// SHA-1 of the script, as EVALSHA wants it. It names a cached script; nothing rests on its strength.
 pub fn script_sha() -> &'static str {
-    static SHA: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-        let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, SCRIPT.as_bytes());
-        digest.as_ref().iter().map(|b| format!("{b:02x}")).collect()
-    });
+    static SHA: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| sha_of(SCRIPT));
     &SHA
+}
+
+pub(super) fn sha_of(script: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, script.as_bytes());
+    digest.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Adds to a key that holds events.
+pub(super) fn is_of_events(op: &Op) -> bool {
+    matches!(op.c.as_str(), "XADD" | "ZADD" | "LPUSH")
 }
 
 /// Who publishes.
@@ -152,7 +159,7 @@ pub fn encode(
             if !sent.touched.contains(&op.k) {
                 sent.touched.push(op.k.clone());
             }
-            if matches!(op.c.as_str(), "XADD" | "ZADD" | "LPUSH") && !sent.keys.contains(&op.k) {
+            if is_of_events(op) && !sent.keys.contains(&op.k) {
                 sent.keys.push(op.k.clone());
             }
         }

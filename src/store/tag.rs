@@ -43,8 +43,12 @@ pub enum Tag {
     Text(u16),
     /// `update_latencies`.
     Latency,
-    /// A batch of events.
+    /// A batch of events; in a cluster one lane's part of it, by place.
     Events,
+    /// How far the lanes of a cluster are.
+    Index,
+    /// Where the cursor of a lane stands, by place.
+    LaneLook(u16),
     /// The marker that shows whether somebody emptied Redis.
     Audit,
     /// How many of some keys are there: fewer, and somebody deleted one.
@@ -95,7 +99,13 @@ impl Tag {
     pub const fn is_look(self) -> bool {
         matches!(
             self,
-            Self::Control | Self::Audit | Self::Owned | Self::OwnedEvents(_) | Self::EventRight(_) | Self::Look(_)
+            Self::Control
+                | Self::Audit
+                | Self::Owned
+                | Self::OwnedEvents(_)
+                | Self::EventRight(_)
+                | Self::LaneLook(_)
+                | Self::Look(_)
         )
     }
 

@@ -193,7 +193,9 @@ fn what_redis_is_and_promises() {
     expect(&doctor(&["--redis", &server.url()], &[]), "R-CONNECT", "block", "NOAUTH");
 
     let (server, _dir) = redis(&["--cluster-enabled", "yes", "--appendonly", "no"]);
-    expect(&doctor(&["--redis", &server.url()], &[]), "R-MODE", "block", "Cluster");
+    expect(&doctor(&["--redis", &server.url()], &[]), "R-MODE", "info", "Cluster");
+    let url = format!("{}?db=2", server.url());
+    expect(&doctor(&["--redis", &url], &[]), "R-MODE", "block", "only database 0");
 }
 
 /// A child that ends with the test.

@@ -1,4 +1,4 @@
-//! More than one Redis: R15 (Sentinel), R16 (Cluster).
+//! More than one Redis, and one primary: R15 (Sentinel).
 
 use crate::scene::{BTC, Scene, figures, more, ms, options};
 use crate::server::{Server, skip};
@@ -129,28 +129,4 @@ fn r15_a_failover_with_a_lost_tail_loses_nothing() {
     });
     scene.goes_on(BTC);
     scene.check(f);
-}
-
-#[test]
-fn r16_a_cluster_is_recognised_and_told_how_to_go_on() {
-    if skip() {
-        return;
-    }
-    let port = free_port();
-    let server = Server::start(&["--port", &port.to_string(), "--cluster-enabled", "yes"]);
-    let slots = ["CLUSTER", "ADDSLOTSRANGE", "0", "8191"];
-    server.run(&slots);
-    let started = Instant::now();
-    let scene = Scene::at(server, &format!("redis://127.0.0.1:{port}"), &options(&[]));
-    let mut f = figures("R16", "The url names a node of a Redis Cluster", 1);
-    scene.log_says(&["redis cluster", "single primary", "sentinels"]);
-    f.detection_ms.push(ms(started));
-    assert_eq!(scene.link(), "refused");
-    scene.wait_metric("trapline_redis_errors_total{code=\"moved\"}", 1.0);
-    let keys: Vec<String> = scene.server.eyes().keys("*").expect("keys");
-    assert_eq!(keys, Vec::<String>::new(), "nothing is written by halves");
-    assert_eq!(crate::support::http_get(scene.daemon.status_port, "/livez").0, 200, "no crash loop");
-    assert!(scene.others_rate(std::time::Duration::from_millis(500)) > 0.0, "the other rooms go on");
-    f.survived = 1;
-    f.publish();
 }

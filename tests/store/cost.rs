@@ -6,10 +6,12 @@ use crate::figures::Figures;
 use std::time::{Duration, Instant};
 use trapline::clock::Clock;
 use trapline::store::board::Board;
+use trapline::store::cluster::door::{Known, Limits};
 use trapline::store::desk::Desk;
 use trapline::store::encode::market::{MIRRORS, MarketExtra, market_full};
 use trapline::store::encode::{Layout, Settings};
 use trapline::store::guard::{TakeOver, take_over};
+use trapline::store::lines::Lines;
 use trapline::store::link::{Link, Target};
 use trapline::store::resp::Commands;
 use trapline::store::spool::SpoolSettings;
@@ -49,7 +51,10 @@ fn writes(way: Way, count: u64) -> (f64, f64) {
     let layout = Layout::new(symbols, Settings::default());
     runtime.block_on(async {
         let limit = Duration::from_secs(5);
-        let mut link = Link::open(&Target::unix(server.socket()), limit, limit).await.expect("redis");
+        let mut link =
+            Lines::open(&Target::unix(server.socket()), &mut Known::default(), Limits { connect: limit, reply: limit })
+                .await
+                .expect("redis");
         if matches!(way, Way::Connection) {
             take_over(&mut link, "main", None, TakeOver::Take, 1_700_000_000_000).await.expect("taken");
         }

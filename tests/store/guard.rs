@@ -4,9 +4,11 @@ use crate::bench::*;
 use crate::relay::{Place, Relay};
 use std::time::{Duration, Instant};
 use trapline::store::board::LinkState;
+use trapline::store::cluster::door::{Known, Limits};
 use trapline::store::engine::End;
 use trapline::store::guard::{TakeOver, kill_writer};
-use trapline::store::link::{Link, Target};
+use trapline::store::lines::Lines;
+use trapline::store::link::Target;
 
 const KEY: &str = "trapline:BTCUSDT:market_state";
 
@@ -170,7 +172,10 @@ fn a_drill_ends_its_own_instance_and_nobody_else() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let ended = runtime.block_on(async {
         let limit = Duration::from_secs(5);
-        let mut link = Link::open(&Target::unix(server.socket()), limit, limit).await.expect("a link");
+        let mut link =
+            Lines::open(&Target::unix(server.socket()), &mut Known::default(), Limits { connect: limit, reply: limit })
+                .await
+                .expect("a link");
         kill_writer(&mut link, "mine").await
     });
     assert_eq!(ended.expect("redis allows it"), 1);

@@ -107,7 +107,7 @@ impl Session<'_> {
         if !self.engine.settings.migrate || bytes.len() > ASIDE_MAX || !self.may_migrate(key, now) {
             return None;
         }
-        let aside = format!("legacy:{key}:{now_ms}");
+        let aside = self.aside_of(key, now_ms);
         self.extra.begin(Tag::Control, 4);
         self.extra.arg("SET");
         self.extra.arg(&aside);

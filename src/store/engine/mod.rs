@@ -1,20 +1,25 @@
-//! The writer's engine: one task, one connection, no actor.
+//! The writer's engine: one task, one connection (or one to each master of a cluster), no actor.
 //!
 //! It waits for work on the desk, encodes what waits, sends it, and books the replies in order. Quiet: a value goes
 //! out at once. Busy: at most one flush is on its way, and what comes meanwhile is conflated per key.
 
 mod audit;
+mod lanes;
 mod serve;
 mod settle;
 
 use super::board::{Counts, LinkState};
 use super::class::Class;
+use super::cluster::door::Limits;
+use super::cluster::lane::Part;
 use super::desk::Desk;
 use super::guard::{self, GuardError, TakeOver};
-use super::link::{Link, Target};
+use super::lines::Lines;
+use super::link::Target;
 use crate::alive::while_waiting;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serve::Session;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +114,20 @@ impl From<GuardError> for Broken {
     }
 }
 
-/// Between which the next attempt is drawn where sentinels name the primary.
+/// Where a session begins.
+#[derive(Default)]
+struct Start {
+    /// How far events are applied.
+    off: u64,
+    /// The cursor has to be moved into a new numbering.
+    jump: bool,
+    /// In a cluster: the lanes that the index names.
+    named: BTreeSet<String>,
+    /// In a cluster: what no cursor tells of is sent once more.
+    again: Vec<Part>,
+}
+
+/// Between which the next attempt is drawn where sentinels name the primary, or a cluster makes a new one.
 const FAILOVER_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// See the module's text.
@@ -215,7 +233,11 @@ impl Engine {
         let (least, most) = match class {
             slow if slow.is_slow() => (self.settings.slow_retry, self.settings.slow_retry * 12),
             // A failover is over any moment, and nobody else asks the sentinels that we ask.
-            Class::Transient | Class::WrongNode if self.settings.target.sentinels().is_some() => FAILOVER_PAUSE,
+            Class::Transient | Class::WrongNode
+                if self.settings.target.sentinels().is_some() || self.desk.known().is_cluster() =>
+            {
+                FAILOVER_PAUSE
+            }
             other => other.pause(),
         };
         let ceiling = least.saturating_mul(1 << self.failures.min(10)).clamp(least, most.max(least));
@@ -229,14 +251,17 @@ impl Engine {
         let now_ms = self.desk.clock.now_ms();
         self.desk.board().set_link(LinkState::Connecting, now_ms);
         let settings = &self.settings;
-        let opening = Link::open(&settings.target, settings.connect_limit, settings.reply_limit);
-        let mut link = match while_waiting(&self.on_beat, opening).await {
-            Ok(link) => link,
+        let limits = Limits { connect: settings.connect_limit, reply: settings.reply_limit };
+        let mut known = self.desk.known().clone();
+        let opened = while_waiting(&self.on_beat, Lines::open(&settings.target, &mut known, limits)).await;
+        *self.desk.known() = known;
+        let mut lines = match opened {
+            Ok(lines) => lines,
             Err(error) => return error.into(),
         };
         // Each of its questions has a limit of its own.
         let on_beat = std::mem::replace(&mut self.on_beat, Box::new(|| {}));
-        let prepared = while_waiting(&on_beat, self.prepare(&mut link)).await;
+        let prepared = while_waiting(&on_beat, self.prepare(&mut lines)).await;
         self.on_beat = on_beat;
         match prepared {
             Ok(start) => {
@@ -244,26 +269,25 @@ impl Engine {
                 if self.last_class.take().is_some() {
                     tracing::info!(target = %self.settings.target, "redis is back");
                 }
-                Session::new(self, link, start).run().await
+                Session::new(self, lines, start).run().await
             }
             Err(broken) => broken,
         }
     }
 
-    /// Takes over, reads back, says what has to be written. Returns how far events are applied, and whether
-    /// the cursor has to be moved.
-    async fn prepare(&mut self, link: &mut Link) -> Result<(u64, bool), Broken> {
+    /// Takes over, reads back, says what has to be written. Returns how far events are applied.
+    async fn prepare(&mut self, lines: &mut Lines) -> Result<Start, Broken> {
         let board = Arc::clone(self.desk.board());
         let held = (board.epoch() != 0).then(|| board.epoch());
         let now_ms = self.desk.clock.now_ms();
-        let epoch = guard::take_over(link, &self.settings.instance, held, self.settings.take_over, now_ms).await?;
+        let epoch = guard::take_over(lines, &self.settings.instance, held, self.settings.take_over, now_ms).await?;
         if !self.desk.is_turn(self.turn) {
             return Err(Broken::End(End::Superseded));
         }
         board.set_epoch(epoch);
         if !self.floors_read {
-            let floors = guard::floors(link, self.desk.layout()).await?;
-            let left = guard::leftovers(link).await?;
+            let floors = guard::floors(lines, self.desk.layout()).await?;
+            let left = guard::leftovers(lines).await?;
             let mut shelf = self.desk.shelf();
             shelf.set_leftovers(left);
             for (symbol, floor) in self.desk.layout().symbols.ids().zip(floors) {
@@ -271,21 +295,28 @@ impl Engine {
             }
             self.floors_read = true;
         }
-        let cursor = match link.call(&guard::CURSOR_FIELDS).await {
-            Ok(value) => guard::cursor_of(&value),
-            Err(super::link::LinkError::Refused { class: Class::Data, .. }) => guard::Cursor::default(),
-            Err(error) => return Err(error.into()),
-        };
-        let start = self.desk.outbox().meet(cursor, held.is_none());
+        let start =
+            if lines.is_many() { self.meet_lanes(lines).await? } else { self.meet(lines, held.is_none()).await? };
         let mut shelf = self.desk.shelf();
         shelf.layout.epoch = epoch;
         shelf.set_own_health(vec![("instance", self.settings.instance.clone())]);
         shelf.republish();
+        shelf.is_cluster = lines.is_many();
         shelf.connected = true;
         shelf.outstanding = 0;
         drop(shelf);
         Counts::add(&board.counts.connects_total, 1);
         board.set_link(LinkState::Up, self.desk.clock.now_ms());
         Ok(start)
+    }
+
+    async fn meet(&self, lines: &mut Lines, first: bool) -> Result<Start, Broken> {
+        let cursor = match lines.call(&guard::CURSOR_FIELDS).await {
+            Ok(value) => guard::cursor_of(&value),
+            Err(super::link::LinkError::Refused { class: Class::Data, .. }) => guard::Cursor::default(),
+            Err(error) => return Err(error.into()),
+        };
+        let (off, jump) = self.desk.outbox().meet(cursor, first);
+        Ok(Start { off, jump, ..Start::default() })
     }
 }

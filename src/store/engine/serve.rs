@@ -1,11 +1,13 @@
 //! One connection at work.
 
-use super::{Broken, End, Engine};
+use super::lanes::Lanes;
+use super::{Broken, End, Engine, Start};
 use crate::fault_points;
 use crate::store::board::Counts;
 use crate::store::class::Class;
 use crate::store::guard;
-use crate::store::link::{Link, LinkError};
+use crate::store::lines::Lines;
+use crate::store::link::LinkError;
 use crate::store::outbox::{Batch, Next};
 use crate::store::publish::{self, How, Publisher, Sent};
 use crate::store::resp::Commands;
@@ -46,9 +48,9 @@ type Asking = Pin<Box<dyn Future<Output = Result<(String, u16), LinkError>>>>;
 
 pub(super) struct Session<'a> {
     pub engine: &'a mut Engine,
-    link: Link,
+    lines: Lines,
     /// Being written to the socket.
-    sending: Commands,
+    pub sending: Commands,
     sent: usize,
     pub outstanding: VecDeque<(Tag, u64)>,
     /// Commands of each write, and when it went out.
@@ -57,6 +59,7 @@ pub(super) struct Session<'a> {
     /// No state goes out before: Redis is full or busy.
     pub hold_until: Option<Instant>,
     pub publishing: Publishing,
+    pub lanes: Lanes,
     pub reported: FxHashSet<(Class, Tag)>,
     pub migrated: FxHashMap<String, Instant>,
     /// Commands that settle wants to send.
@@ -77,20 +80,21 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(engine: &'a mut Engine, link: Link, (off, jump): (u64, bool)) -> Self {
+    pub(super) fn new(engine: &'a mut Engine, lines: Lines, start: Start) -> Self {
         let now = Instant::now();
         let (audit_at, refresh_at) = (now + engine.settings.audit_every, now + engine.settings.refresh_every);
         let probe_at = now + engine.settings.probe_every;
         Self {
             engine,
-            link,
+            lines,
             sending: Commands::new(),
             sent: 0,
             outstanding: VecDeque::new(),
             flights: VecDeque::new(),
             strikes: 0,
             hold_until: None,
-            publishing: Publishing { off, jump, ..Publishing::default() },
+            publishing: Publishing { off: start.off, jump: start.jump, ..Publishing::default() },
+            lanes: Lanes::new(start.named, start.again),
             reported: FxHashSet::default(),
             migrated: FxHashMap::default(),
             extra: Commands::new(),
@@ -131,7 +135,7 @@ impl<'a> Session<'a> {
                 self.engine.desk.spool().state().waker.register(cx.waker());
                 if !self.sending.is_empty() {
                     fault_points::hit("redis.write");
-                    match self.link.poll_send(cx, self.sending.bytes(), &mut self.sent) {
+                    match self.lines.poll_send(cx, &self.sending, &mut self.sent) {
                         Poll::Ready(Ok(())) => {
                             fault_points::hit("redis.written");
                             self.sending.clear();
@@ -142,7 +146,7 @@ impl<'a> Session<'a> {
                         Poll::Pending => {}
                     }
                 }
-                match self.link.poll_fill(cx) {
+                match self.lines.poll_fill(cx) {
                     Poll::Ready(Ok(())) => ready = true,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {}
@@ -162,7 +166,7 @@ impl<'a> Session<'a> {
                 {
                     self.asking = None;
                     // A sentinel that does not answer says nothing about the primary.
-                    if answer.is_ok_and(|found| self.link.peer.as_ref().is_some_and(|peer| *peer != found)) {
+                    if answer.is_ok_and(|found| self.lines.peer().is_some_and(|peer| *peer != found)) {
                         return Poll::Ready(Err(LinkError::Replica));
                     }
                 }
@@ -182,7 +186,7 @@ impl<'a> Session<'a> {
         let now_ms = self.engine.desk.clock.now_ms();
         let desk = std::sync::Arc::clone(&self.engine.desk);
         let mut shelf = desk.shelf();
-        while let Some(reply) = self.link.next_reply()? {
+        while let Some(reply) = self.lines.next_reply()? {
             let Some((tag, mark)) = self.outstanding.pop_front() else {
                 return Err(Broken::lost(Class::Bug, "garbled", "a reply that nothing asked for"));
             };
@@ -195,6 +199,9 @@ impl<'a> Session<'a> {
                 }
             }
             self.settle(&mut shelf, tag, mark, reply, now, now_ms)?;
+        }
+        for _ in 0..self.lines.take_redirected() {
+            desk.board().failed("moved");
         }
         if any {
             self.strikes = 0;
@@ -213,8 +220,17 @@ impl<'a> Session<'a> {
         self.hold_until.is_none() && (!conflated || self.outstanding.is_empty())
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        self.lines.is_many()
+    }
+
+    /// To a cluster one flush is sent at a time.
+    fn is_waiting(&self) -> bool {
+        !self.sending.is_empty() || (self.is_cluster() && !self.outstanding.is_empty())
+    }
+
     fn has_work(&self) -> bool {
-        if !self.sending.is_empty() {
+        if self.is_waiting() {
             return false;
         }
         let shelf = self.engine.desk.shelf();
@@ -230,12 +246,13 @@ impl<'a> Session<'a> {
             && p.hold_until.is_none()
             && p.asked.is_empty()
             && !self.cursor_asked
-            && self.engine.desk.spool().safe() > p.off
+            && !self.lanes.is_busy()
+            && (self.engine.desk.spool().safe() > p.off || (self.is_cluster() && self.lanes.wants()))
     }
 
     /// Takes what waits into the send buffer.
     fn compose(&mut self) {
-        if !self.sending.is_empty() {
+        if self.is_waiting() {
             return;
         }
         let now = Instant::now();
@@ -263,7 +280,11 @@ impl<'a> Session<'a> {
         }
         drop(shelf);
         if self.may_publish() {
-            self.publish();
+            if self.is_cluster() {
+                self.publish_lanes();
+            } else {
+                self.publish();
+            }
         }
         if self.sending.is_empty() {
             return;
@@ -321,6 +342,9 @@ impl<'a> Session<'a> {
             self.audits += 1;
             if self.strikes == 0 && self.extra.is_empty() {
                 guard::audit(&mut self.extra, desk.board().epoch());
+                if self.is_cluster() {
+                    self.look_at_lanes();
+                }
                 self.count_keys = true;
             }
         }

@@ -1,9 +1,11 @@
 //! What a reply means: confirmed, refused, and what follows from it.
 
+use super::lanes::holds_all;
 use super::serve::Session;
 use super::{Broken, End};
 use crate::store::board::{Counts, LinkState};
 use crate::store::class::{Class, label_of};
+use crate::store::cluster::slot;
 use crate::store::guard;
 use crate::store::publish::Answer;
 use crate::store::reply::{self, Reply};
@@ -36,6 +38,7 @@ impl Session<'_> {
                     self.right_known(place, mark == 1, true);
                 }
             }
+            Reply::Int(_) if tag == Tag::Index => self.index_confirmed(),
             Reply::Int(found) if tag == Tag::Owned => self.counted(shelf, mark, found),
             Reply::Int(found) if matches!(tag, Tag::OwnedEvents(_)) => self.counted_event(tag, found),
             Reply::Int(answer) => shelf.confirmed(tag, mark, answer, now, now_ms),
@@ -56,13 +59,27 @@ impl Session<'_> {
                     shelf.refused(*key);
                     return Ok(());
                 }
-                return self.refused(shelf, tag, error.code(), error.details().unwrap_or(""), now, now_ms);
+                let (code, detail) = (error.code(), error.details().unwrap_or(""));
+                if self.is_cluster() {
+                    if code == "CLUSTERDOWN" {
+                        self.is_down(now)?;
+                    }
+                    if matches!(tag, Tag::Events | Tag::Index) {
+                        self.lane_refused(tag, mark, code, detail, now)?;
+                        if !holds_all(code) {
+                            return Ok(());
+                        }
+                    }
+                }
+                return self.refused(shelf, tag, code, detail, now, now_ms);
             }
             Reply::Other(value) => match tag {
                 _ if tag.is_text() && mark != 0 => self.replaced(shelf, tag, mark, &value, now, now_ms),
                 Tag::Text(_) => return self.executed(shelf, tag, &value, now, now_ms),
                 Tag::Look(place) => self.looked(shelf, place, &value, now, now_ms),
+                Tag::Events if self.is_cluster() => self.lane_answered(mark, &value, now, now_ms)?,
                 Tag::Events => self.answered(&value, now, now_ms)?,
+                Tag::LaneLook(place) => self.lane_looked(place, &value),
                 Tag::Audit => self.audited(shelf, mark, &value)?,
                 Tag::Control if self.cursor_asked && matches!(value, Value::Array(_)) => self.cursor_read(&value),
                 _ => shelf.confirmed(tag, mark, 0, now, now_ms),
@@ -99,7 +116,7 @@ impl Session<'_> {
     }
 
     /// Whether this is news, so that the log says it once.
-    fn is_news(&mut self, class: Class, tag: Tag) -> bool {
+    pub(super) fn is_news(&mut self, class: Class, tag: Tag) -> bool {
         self.reported.insert((class, tag.key()))
     }
 
@@ -122,6 +139,10 @@ impl Session<'_> {
         }
         if class.drops_connection() || matches!(code, "NOAUTH" | "WRONGPASS") {
             return Err(Broken::lost(class, label, code));
+        }
+        if code == "CROSSSLOT" && !self.is_cluster() {
+            // A cluster whose door could not be asked: it would take no event.
+            return Err(Broken::lost(Class::Route, label, code));
         }
         self.engine.desk.board().failed(label);
         if class == Class::Data {
@@ -206,12 +227,17 @@ impl Session<'_> {
         if !self.may_migrate(key, now) {
             return false;
         }
-        let aside = format!("legacy:{key}:{now_ms}");
+        let aside = self.aside_of(key, now_ms);
         tracing::warn!(%key, %aside, "foreign writer: key of another type put aside");
         self.note_foreign(key, &format!("{key} held another type: put aside as {aside}"));
         rename(self, key.to_owned(), aside);
         Counts::add(&self.engine.desk.board().counts.migrated_keys_total, 1);
         true
+    }
+
+    /// The name under which a key's foreign value is kept.
+    pub(super) fn aside_of(&self, key: &str, now_ms: i64) -> String {
+        if self.is_cluster() { slot::aside_of(key, now_ms) } else { format!("legacy:{key}:{now_ms}") }
     }
 
     pub(super) fn may_migrate(&mut self, key: &str, now: Instant) -> bool {
@@ -277,6 +303,10 @@ impl Session<'_> {
         tracing::warn!("redis was emptied or an older copy was put back, everything is written again");
         self.forget_counts();
         Counts::add(&self.engine.desk.board().counts.audit_repairs_total, 1);
+        if self.is_cluster() {
+            // Which of the nodes, and what of the lanes: a new session finds out.
+            return Err(Broken::lost(Class::Transient, "other", "a node was emptied or put back"));
+        }
         guard::restore(&mut self.extra, ours);
         self.extra.words(Tag::Control, &guard::CURSOR_FIELDS);
         self.cursor_asked = true;
@@ -286,6 +316,8 @@ impl Session<'_> {
 
     fn cursor_read(&mut self, value: &Value) {
         self.cursor_asked = false;
+        // What is being read may lie behind what is needed first.
+        self.publishing.reading = None;
         let cursor = guard::cursor_of(value);
         (self.publishing.off, self.publishing.jump) = self.engine.desk.outbox().meet(cursor, false);
     }

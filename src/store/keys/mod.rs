@@ -359,6 +359,7 @@ mod tests {
             "trapline:alerts",
             "trapline:epoch",
             "trapline:cursor",
+            "{trap_events}:cursor",
             "current_position:hash",
         ];
         for name in names {
@@ -366,6 +367,8 @@ mod tests {
         }
         assert!(row_of("sim_timestamp").is_none());
         assert!(row_of("trapline::market_state").is_none(), "a placeholder is never empty");
+        assert_eq!(row_of("{trapline:alerts}:cursor").map(|key| key.name), Some("{{KEY}}:cursor"));
+        assert!(row_of("their:cursor").is_none(), "only what stands in braces is ours");
     }
 
     #[test]

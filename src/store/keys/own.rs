@@ -31,6 +31,12 @@ const BREAKER_CHANGE: &[Field] = &[
     ms("since", ""),
 ];
 
+const CURSOR: &[Field] = &[
+    count("epoch", "the process that wrote last"),
+    count("spool", "which spool the offset counts in"),
+    count("off", "last applied event"),
+];
+
 const STATES: &[&str] = &["closed", "open", "half_open"];
 
 pub(super) const KEYS: &[Key] = &[
@@ -92,13 +98,19 @@ pub(super) const KEYS: &[Key] = &[
         Shape::Hash,
         Class::State,
         WRITER,
-        "how far events are applied; written in the same step",
+        "how far events are applied; written in the same step. In a cluster it is written after them, and has besides a \
+         field lane:KEY per key that holds events: SPOOL-NUMBER of the last one which that key has confirmed",
     )
-    .fields(&[
-        count("epoch", "the process that wrote last"),
-        count("spool", "which spool the offset counts in"),
-        count("off", "last applied event"),
-    ]),
+    .fields(CURSOR),
+    Key::new(
+        "{{KEY}}:cursor",
+        Shape::Hash,
+        Class::State,
+        WRITER,
+        "in a cluster only: how far the events of KEY are applied; in its slot (the inner braces stand in the name: \
+         {trap_events}:cursor), and written in the same step",
+    )
+    .fields(CURSOR),
     Key::new("trapline:gaps", Shape::Stream, Class::Event, WRITER, "ranges of events that could not be recovered")
         .fields(EVENT_STREAM)
         .bound(Bound::Items(10_000)),

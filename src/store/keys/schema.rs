@@ -116,6 +116,11 @@ fn of(key: &Key) -> Value {
         Some(other) => json!({"anyOf": [own, shaped(other.shape, other.value, key.bound)]}),
         None => own,
     };
+    if key.name == crate::store::publish::CURSOR
+        && let Some(map) = schema.as_object_mut()
+    {
+        map.insert("patternProperties".to_owned(), json!({"^lane:": pattern("^[0-9]+-[0-9]+$")}));
+    }
     if let Some(map) = schema.as_object_mut() {
         map.insert("title".to_owned(), json!(key.name));
         map.insert("description".to_owned(), json!(key.meaning));

@@ -69,6 +69,9 @@ pub struct Shelf {
     /// False: every market picture is written while the connection is up.
     conflate: bool,
     pub(in crate::store) connected: bool,
+    /// A cluster is written to: state waits while anything is on its way, so that of two values of a key only the newer
+    /// one is sent.
+    pub(in crate::store) is_cluster: bool,
     market: Vec<MarketSlot>,
     market_dirty: Vec<SymbolId>,
     position: Vec<[PositionSlot; 2]>,
@@ -117,6 +120,7 @@ impl Shelf {
             board,
             conflate,
             connected: false,
+            is_cluster: false,
             market: (0..n).map(|_| MarketSlot::default()).collect(),
             market_dirty: Vec::with_capacity(n),
             position: (0..n).map(|_| Default::default()).collect(),
@@ -185,7 +189,7 @@ impl Shelf {
             }
             slot.floor_ms = None;
         }
-        if self.conflate || !self.connected {
+        if self.conflates() || !self.connected {
             self.mark_market(symbol);
         } else {
             self.encode_market(symbol);
@@ -425,7 +429,7 @@ impl Shelf {
     }
 
     pub(in crate::store) fn conflates(&self) -> bool {
-        self.conflate
+        self.conflate || self.is_cluster
     }
 
     /// Whether [`Shelf::fill`] would write something.

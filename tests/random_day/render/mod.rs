@@ -57,7 +57,7 @@ pub const ROWS: [(&str, &str); 52] = [
     ("R13", "Redis cannot save"),
     ("R14", "slow Redis"),
     ("R15", "Sentinel failover"),
-    ("R16", "a cluster: refused at the door, with the way on"),
+    ("R16", "a cluster: slot moved, master killed"),
     ("R17", "FLUSHALL, or a key of ours deleted"),
     ("R18", "scripts forgotten"),
     ("R19", "two daemons"),
