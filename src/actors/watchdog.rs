@@ -13,7 +13,7 @@ use crate::domain::freshness::{Freshness, judge};
 use crate::domain::position::HoldSide;
 use crate::domain::symbol::{SymbolId, Symbols};
 use crate::memory::{END, Memory, SHED};
-use crate::store::board::{Board, Counts, LinkState};
+use crate::store::board::{Board, Counts, LinkState, Reading};
 use crate::store::encode::StaleMark;
 use crate::store::encode::state::HealthPicture;
 use crate::supervise::journal::Record;
@@ -156,16 +156,16 @@ impl Watchdog {
     fn look(&mut self, cx: &mut Cx<Self>) {
         let now_ms = cx.now_ms();
         for symbol in self.symbols.ids() {
-            let verified = self.board.market(symbol).read().verified_ms;
-            self.judge(Subject::Market(symbol), verified, self.limits.market_ms, now_ms, cx);
+            let reading = self.board.market(symbol).read();
+            self.judge(Subject::Market(symbol), reading, self.limits.market_ms, now_ms, cx);
         }
         let mut account_stale = false;
         if self.private {
             for symbol in self.symbols.ids() {
                 for side in HoldSide::BOTH {
-                    let verified = self.board.position(symbol, side).read().verified_ms;
+                    let reading = self.board.position(symbol, side).read();
                     let subject = Subject::Position(symbol, side);
-                    account_stale |= self.judge(subject, verified, self.limits.position_ms, now_ms, cx);
+                    account_stale |= self.judge(subject, reading, self.limits.position_ms, now_ms, cx);
                 }
             }
         }
@@ -239,9 +239,11 @@ impl Watchdog {
     }
 
     /// Judges one key; true when it is stale.
-    fn judge(&mut self, subject: Subject, verified_ms: i64, limit_ms: i64, now_ms: i64, cx: &mut Cx<Self>) -> bool {
-        let proof = (verified_ms > 0).then_some(verified_ms);
-        match (judge(proof, self.started_ms, now_ms, limit_ms), self.stale.get(&subject)) {
+    fn judge(&mut self, subject: Subject, reading: Reading, limit_ms: i64, now_ms: i64, cx: &mut Cx<Self>) -> bool {
+        let proof = (reading.verified_ms > 0).then_some(reading.verified_ms);
+        // What an earlier process left as fresh has an age of its own, whenever this one began.
+        let from_ms = if reading.found_ms > 0 { self.started_ms.min(reading.found_ms) } else { self.started_ms };
+        match (judge(proof, from_ms, now_ms, limit_ms), self.stale.get(&subject)) {
             (Freshness::Fresh, None) => false,
             (Freshness::Fresh, Some(_)) => {
                 let since_ms = self.stale.remove(&subject).unwrap_or(now_ms);
@@ -256,9 +258,9 @@ impl Watchdog {
                 self.stale.insert(subject, since_ms);
                 let label = subject_label(subject, &self.symbols);
                 let reason = if proof.is_none() { "no_data" } else { "silent" };
-                warn!(key = %label, reason, age_ms = now_ms - proof.unwrap_or(self.started_ms), "stale");
+                warn!(key = %label, reason, age_ms = now_ms - proof.unwrap_or(from_ms), "stale");
                 cx.send(&self.out.writer, WriterMsg::Stale { what: subject, mark: StaleMark { since_ms, reason } });
-                let age_ms = since(proof.unwrap_or(self.started_ms), now_ms);
+                let age_ms = since(proof.unwrap_or(from_ms), now_ms);
                 self.health.write_down(Record::KeyStale { key: label.clone(), reason, age_ms });
                 let text = format!("{label} was not proved for more than {limit_ms} ms: do not trade on it");
                 self.alert(subject, false, text, cx);

@@ -44,6 +44,7 @@ pub struct Cell {
     written_seq: AtomicU64,
     verified_ms: AtomicI64,
     written_ms: AtomicI64,
+    found_ms: AtomicI64,
     stale: AtomicBool,
 }
 
@@ -58,6 +59,8 @@ pub struct Reading {
     pub verified_ms: i64,
     /// When Redis last confirmed a write.
     pub written_ms: i64,
+    /// When the value was last proved that an earlier process left in Redis without a mark, our clock; 0: there is none.
+    pub found_ms: i64,
     pub stale: bool,
 }
 
@@ -73,6 +76,11 @@ impl Cell {
         self.written_ms.store(now_ms, Relaxed);
     }
 
+    /// An earlier process left this, not marked stale.
+    pub(crate) fn found(&self, proved_ms: i64) {
+        self.found_ms.store(proved_ms, Relaxed);
+    }
+
     pub(crate) fn set_stale(&self, stale: bool) {
         self.stale.store(stale, Relaxed);
     }
@@ -83,6 +91,7 @@ impl Cell {
             written_seq: self.written_seq.load(Relaxed),
             verified_ms: self.verified_ms.load(Relaxed),
             written_ms: self.written_ms.load(Relaxed),
+            found_ms: self.found_ms.load(Relaxed),
             stale: self.stale.load(Relaxed),
         }
     }
@@ -342,7 +351,7 @@ mod tests {
         cell.written(3, 110);
         assert_eq!(
             cell.read(),
-            Reading { accepted_seq: 5, written_seq: 3, verified_ms: 100, written_ms: 110, stale: false }
+            Reading { accepted_seq: 5, written_seq: 3, verified_ms: 100, written_ms: 110, found_ms: 0, stale: false }
         );
         assert_eq!(board.market(SymbolId(0)).read(), Reading::default());
     }

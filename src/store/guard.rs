@@ -255,6 +255,8 @@ pub async fn kill_writer(lines: &mut Lines, instance: &str) -> Result<usize, Gua
 pub struct Floors {
     pub market_ms: Option<i64>,
     pub sides_ms: [Option<i64>; 2],
+    /// Of the market and both sides: when they were last proved (wall clock), where they are not marked stale.
+    pub unmarked_ms: [Option<i64>; 3],
 }
 
 /// Reads back what stands in the keys of each symbol; foreign types read as nothing.
@@ -265,15 +267,22 @@ pub async fn floors(lines: &mut Lines, layout: &Layout) -> Result<Vec<Floors>, G
         let mut out = Commands::new();
         for &symbol in chunk {
             let keys = layout.of(symbol);
-            out.words(Tag::Control, &["HGET", &keys.market_state, "exchange_time"]);
-            for key in &keys.position {
-                out.words(Tag::Control, &["HGET", key, "timestamp"]);
+            for key in std::iter::once(&keys.market_state).chain(&keys.position) {
+                out.words(Tag::Control, &["HMGET", key, "timestamp", "stale", "exchange_time"]);
             }
         }
         let values = known(lines.exchange(&mut out).await?)?;
-        floors.extend(values.chunks(3).map(|three| Floors {
-            market_ms: three.first().and_then(reply::number),
-            sides_ms: [three.get(1).and_then(reply::number), three.get(2).and_then(reply::number)],
+        floors.extend(values.chunks(3).map(|three| {
+            let field = |key: usize, field: usize| match three.get(key) {
+                Some(Value::Array(fields)) => fields.get(field).and_then(reply::number),
+                _ => None,
+            };
+            let unmarked = |key| field(key, 0).filter(|_| field(key, 1) == Some(0));
+            Floors {
+                market_ms: field(0, 2),
+                sides_ms: [field(1, 0), field(2, 0)],
+                unmarked_ms: [unmarked(0), unmarked(1), unmarked(2)],
+            }
         }));
     }
     Ok(floors)

@@ -5,7 +5,7 @@ use crate::common::{Faults, Trading, assert_each_fill_once, have_fault_points, m
 use crate::support::figures::Figures;
 use crate::support::{Exchange, PATIENCE, World, wait_for};
 use std::time::{Duration, Instant};
-use trapline::venue::{ScriptChoice, VenueConfig};
+use trapline::venue::{FaultName, FaultSpec, ScriptChoice, VenueConfig};
 
 /// Where it is killed, and up to which visit.
 const POINTS: [(&str, u64); 13] = [
@@ -114,4 +114,34 @@ fn publishes(world: &World) -> Duration {
         if now.0 > before.0 && fresh { Ok(()) } else { Err(format!("{hash:?}")) }
     });
     begun.elapsed()
+}
+
+/// What a killed daemon left says that it is fresh for ever; its successor judges it by its age, not by its own.
+#[test]
+fn p01_what_a_killed_daemon_left_is_marked_by_its_own_age() {
+    const LIMIT_MS: i64 = 4_000;
+    let limit = format!("market_ms = {LIMIT_MS}\nposition_ms = {LIMIT_MS}");
+    let options = with(vec![], &[("freshness", &limit), ("reconcile", "every_ms = 1000")]);
+    let mut world = World::start(VenueConfig { script: ScriptChoice::Idle, ..Exchange::config() }, &options);
+    world.daemon.wait_ready();
+    let keys = ["trapline:BTCUSDT:market_state", "trapline:BTCUSDT:position:long"];
+    for key in keys {
+        world.redis.wait_field(key, "stale", |v| v == "0");
+    }
+    world.daemon.signal("KILL");
+    let _ = world.daemon.child.wait();
+    // The next one hears nothing.
+    world.exchange.venue.fault(FaultSpec::new(FaultName::RefuseConnect, 600_000));
+    world.exchange.venue.fault(FaultSpec::new(FaultName::Rest500, 600_000));
+    std::thread::sleep(Duration::from_millis(LIMIT_MS.unsigned_abs() / 2));
+    world.daemon.start_again(&options);
+    for key in keys {
+        world.redis.wait_field(key, "stale", |v| v == "1");
+        let hash: std::collections::HashMap<String, String> =
+            redis::cmd("HGETALL").arg(key).query(&mut world.redis.link()).expect("the key");
+        let number = |field: &str| hash[field].parse::<i64>().expect("a number");
+        let late_ms = number("stale_since") - number("timestamp") - LIMIT_MS;
+        assert!((0..100).contains(&late_ms), "{key}: {late_ms} ms, {hash:?}");
+    }
+    assert_eq!(world.daemon.stop(), 0);
 }

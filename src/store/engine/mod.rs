@@ -17,6 +17,7 @@ use super::guard::{self, GuardError, TakeOver};
 use super::lines::Lines;
 use super::link::Target;
 use crate::alive::while_waiting;
+use crate::domain::position::HoldSide;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serve::Session;
 use std::collections::BTreeSet;
@@ -290,8 +291,17 @@ impl Engine {
             let left = guard::leftovers(lines).await?;
             let mut shelf = self.desk.shelf();
             shelf.set_leftovers(left);
+            let ahead_ms = self.desk.clock.ahead_ms();
             for (symbol, floor) in self.desk.layout().symbols.ids().zip(floors) {
                 shelf.set_floors(symbol, floor.market_ms, floor.sides_ms, now_ms);
+                let cells = [
+                    board.market(symbol),
+                    board.position(symbol, HoldSide::Long),
+                    board.position(symbol, HoldSide::Short),
+                ];
+                for (cell, proved_ms) in cells.into_iter().zip(floor.unmarked_ms) {
+                    cell.found(proved_ms.map_or(0, |ms| ms - ahead_ms));
+                }
             }
             self.floors_read = true;
         }
