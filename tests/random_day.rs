@@ -67,7 +67,7 @@ pub struct Wanted {
     pub times: usize,
 }
 
-const SHORT_S: u64 = 30;
+const SHORT_S: u64 = 60;
 
 impl Wanted {
     /// Words that are not ours are the test harness's, and mean nothing here.
