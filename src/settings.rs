@@ -1,7 +1,7 @@
 //! The configuration in each room's own words. `config` knows names, units and defaults; rooms know what they need;
 //! this is the one place that knows both.
 
-use crate::actors::feed::FeedShared;
+use crate::actors::feed::{FeedShared, PublicDown};
 use crate::actors::reconciler::ReconcilerSettings;
 use crate::actors::{breaker, watchdog};
 use crate::clock::Clock;
@@ -112,7 +112,7 @@ impl Settings {
             heard: Heard::default(),
             metrics: Metrics::new(),
             seed,
-            public_down: Arc::default(),
+            public_down: PublicDown::default(),
         };
         Ok(Self {
             feed,

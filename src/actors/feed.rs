@@ -22,8 +22,8 @@ use crate::exchange::session::{
 };
 use crate::supervise::{Card, Cx, Factory, Fault, Message, Overflow, Port, Progress, Restart, Room, TaskHandle};
 use crate::telemetry::metrics::Metrics;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -114,8 +114,7 @@ pub struct FeedShared {
     pub metrics: Metrics,
     /// For jitter only.
     pub seed: u64,
-    /// Public connections that are down.
-    pub public_down: Arc<AtomicUsize>,
+    pub public_down: PublicDown,
 }
 
 /// Where a feed's findings go.
@@ -209,7 +208,7 @@ fn connect(shared: &FeedShared, purpose: &Purpose, out: &Outlets, cx: &mut Cx<Fe
         failures: 0,
         why: "start",
         metrics: shared.metrics.clone(),
-        down: Down { public_down: shared.public_down.clone(), counted: false },
+        down: shared.public_down.begin(&purpose),
     };
     cx.task("connection", async move {
         let plan = plan(shared, purpose, &mut outlet).await;
@@ -251,28 +250,49 @@ async fn plan(shared: FeedShared, purpose: Purpose, outlet: &mut RoomOutlet) -> 
     (plan, shared.rest)
 }
 
-/// Whether this connection is counted among those that are down; uncounted when it goes away.
+/// Which public connections are down, by the first of their streams. An incarnation that was given up as hung may live on for a while: only
+/// the newest one of each room has a say.
+#[derive(Clone, Debug, Default)]
+pub struct PublicDown(Arc<Mutex<Feeds>>);
+
+/// Which incarnation is the newest, and whether it is down.
+type Feeds = FxHashMap<Option<Stream>, (u64, bool)>;
+
+impl PublicDown {
+    fn lock(&self) -> MutexGuard<'_, Feeds> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A feed connects anew; what was known of it holds until it knows better.
+    fn begin(&self, purpose: &Purpose) -> Down {
+        let feed = match purpose {
+            Purpose::Public(streams) => streams.first().copied(),
+            Purpose::Private(_) => None,
+        };
+        let mut feeds = self.lock();
+        let (turn, _) = feeds.entry(feed).or_default();
+        *turn += 1;
+        Down { all: self.clone(), feed, turn: *turn }
+    }
+}
+
+/// One incarnation's say in it.
 struct Down {
-    public_down: Arc<AtomicUsize>,
-    counted: bool,
+    all: PublicDown,
+    feed: Option<Stream>,
+    turn: u64,
 }
 
 impl Down {
     /// How many are down after the change.
-    fn set(&mut self, down: bool) -> usize {
-        match (self.counted, down) {
-            (false, true) => self.public_down.fetch_add(1, Ordering::Relaxed) + 1,
-            (true, false) => self.public_down.fetch_sub(1, Ordering::Relaxed).saturating_sub(1),
-            _ => self.public_down.load(Ordering::Relaxed),
-        };
-        self.counted = down;
-        self.public_down.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Down {
-    fn drop(&mut self) {
-        self.set(false);
+    fn set(&self, down: bool) -> usize {
+        let mut feeds = self.all.lock();
+        if let Some((turn, is_down)) = feeds.get_mut(&self.feed)
+            && *turn == self.turn
+        {
+            *is_down = down;
+        }
+        feeds.values().filter(|(_, is_down)| *is_down).count()
     }
 }
 

@@ -95,7 +95,7 @@ impl House {
             heard: Heard::default(),
             metrics: Metrics::new(),
             seed: 1,
-            public_down: Arc::default(),
+            public_down: feed::PublicDown::default(),
         };
         let mut tree = Tree::new(TreeConfig::new(clock.clone(), 1));
         let group = tree.group("ingest", Strategy::OneForOne, Budgets::default());
@@ -279,6 +279,21 @@ async fn a_problem_that_a_replaced_room_told_of_ends_with_its_successor() {
     for problem in [Problem::Reconcile, Problem::PrivateFeed] {
         until("its end", || house.problem(problem).filter(Option::is_none)).await;
     }
+    house.end().await;
+}
+
+/// One that hangs while its connection is down is given up with what it knew; its thread may come back much later.
+#[actix_rt::test]
+async fn a_feed_that_hangs_while_it_is_down_does_not_stay_down() {
+    let house = House::build(AccountKind::Unified, "right").await;
+    until("a login", || house.logins().first().copied()).await;
+    house.venue.fault(FaultSpec::new(FaultName::RefuseConnect, 60_000));
+    house.venue.fault(FaultSpec::new(FaultName::Kill, 0));
+    until("no connection", || house.problem(Problem::PublicFeed).flatten()).await;
+    house.running.command(Command::Hang(30_000), feed::public_card(1).name, "test", "drill").unwrap();
+    house.venue.stop_fault(FaultName::RefuseConnect);
+    until("its end", || house.problem(Problem::PublicFeed).filter(Option::is_none)).await;
+    assert_eq!(house.running.zombies(), 1, "while the thread still hangs");
     house.end().await;
 }
 
