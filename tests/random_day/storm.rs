@@ -56,10 +56,7 @@ fn draw(seed: u64, sender: u64, count: u64) -> Sender {
                 _ => Doom::Retry(Arc::new(AtomicBool::new(false))),
             };
             faults += 1;
-            if matches!(doom, Doom::Hang(_)) {
-                // An uncertain batch is not split: all of it is set aside.
-                doomed.extend(&job.numbers);
-            } else if !matches!(doom, Doom::Retry(_)) {
+            if !matches!(doom, Doom::Retry(_)) {
                 doomed.insert(bad);
             }
             job.doomed = Some((bad, place, doom));
