@@ -11,31 +11,20 @@ use super::tag::Tag;
 use redis::Value;
 use rustc_hash::FxHashSet;
 
-/// KEYS: the cursor, then every key that is touched.
-/// ARGV: epoch, spool, first seq, 1 = a stated gap may be jumped, types, records.
-///
-/// The first write is the cursor's own: a full or read-only Redis refuses there, before anything is applied. After
-/// that a failing operation is reported and the others go on; the stream entry, written first, proves that a record is
-/// applied even if the cursor key alone was deleted.
-pub const SCRIPT: &str = r"
+/// What the scripts of one server and of a cluster's lanes share, so that a record is applied in one way only.
+macro_rules! shared_lua {
+    (cursor) => {
+        r"
 local cur = redis.pcall('HMGET', KEYS[1], 'epoch', 'spool', 'off')
 if cur.err then return redis.error_reply(cur.err) end
 if cur[1] and tonumber(cur[1]) > tonumber(ARGV[1]) then return {'FENCED', cur[1]} end
 local off = 0
 if cur[2] == ARGV[2] then off = tonumber(cur[3] or '0') or 0
 elseif cur[2] and tonumber(cur[2]) > tonumber(ARGV[2]) then return {'SPOOL', cur[2]} end
-local first = tonumber(ARGV[3])
-if first > off + 1 then
-  if ARGV[4] ~= '1' then return {'GAP', string.format('%.0f', off)} end
-  off = first - 1
-end
-local i = 6
-for _ = 1, tonumber(ARGV[5]) do
-  local have = redis.call('TYPE', ARGV[i]).ok
-  if have ~= 'none' and have ~= ARGV[i + 1] then return {'TYPE', ARGV[i], have} end
-  i = i + 2
-end
-local held = redis.pcall('HSET', KEYS[1], 'epoch', ARGV[1], 'spool', ARGV[2])
+"
+    };
+    (held) => {
+        r"local held = redis.pcall('HSET', KEYS[1], 'epoch', ARGV[1], 'spool', ARGV[2])
 if type(held) == 'table' and held.err then return redis.error_reply(held.err) end
 local refused = {}
 local function attempt(args)
@@ -43,10 +32,10 @@ local function attempt(args)
   if type(res) == 'table' and res.err then return res.err end
   return nil
 end
-local records = tonumber(ARGV[i])
-i = i + 1
-for _ = 1, records do
-  local seq, id, ops = tonumber(ARGV[i]), ARGV[i + 1], tonumber(ARGV[i + 2])
+"
+    };
+    (look) => {
+        r"  local seq, id, ops = tonumber(ARGV[i]), ARGV[i + 1], tonumber(ARGV[i + 2])
   i = i + 3
   local skip = seq <= off
   for o = 1, ops do
@@ -58,7 +47,10 @@ for _ = 1, records do
       local there = redis.pcall('XRANGE', args[2], id, id)
       if type(there) == 'table' and not there.err and #there > 0 then skip = true end
     end
-    if not skip then
+"
+    };
+    (apply) => {
+        r"    if not skip then
       local err = attempt(args)
       if err and args[1] == 'XADD' and args[6] ~= '*' then
         local info = redis.pcall('XINFO', 'STREAM', args[2])
@@ -81,7 +73,39 @@ for _ = 1, records do
 end
 redis.call('HSET', KEYS[1], 'off', string.format('%.0f', off))
 return {'OK', string.format('%.0f', off), unpack(refused, 1, math.min(#refused, 16))}
-";
+"
+    };
+}
+pub(super) use shared_lua;
+
+/// KEYS: the cursor, then every key that is touched.
+/// ARGV: epoch, spool, first seq, 1 = a stated gap may be jumped, types, records.
+///
+/// The first write is the cursor's own: a full or read-only Redis refuses there, before anything is applied. After
+/// that a failing operation is reported and the others go on; the stream entry, written first, proves that a record is
+/// applied even if the cursor key alone was deleted.
+pub const SCRIPT: &str = concat!(
+    shared_lua!(cursor),
+    r"local first = tonumber(ARGV[3])
+if first > off + 1 then
+  if ARGV[4] ~= '1' then return {'GAP', string.format('%.0f', off)} end
+  off = first - 1
+end
+local i = 6
+for _ = 1, tonumber(ARGV[5]) do
+  local have = redis.call('TYPE', ARGV[i]).ok
+  if have ~= 'none' and have ~= ARGV[i + 1] then return {'TYPE', ARGV[i], have} end
+  i = i + 2
+end
+",
+    shared_lua!(held),
+    r"local records = tonumber(ARGV[i])
+i = i + 1
+for _ = 1, records do
+",
+    shared_lua!(look),
+    shared_lua!(apply)
+);
 
 pub const CURSOR: &str = "trapline:cursor";
 

@@ -8,7 +8,7 @@
 use super::slot::cursor_of;
 use crate::store::encode::event::{Op, Record, gap_op};
 use crate::store::outbox::Batch;
-use crate::store::publish::{Publisher, Sent, is_of_events, sha_of};
+use crate::store::publish::{Publisher, Sent, is_of_events, sha_of, shared_lua};
 use crate::store::resp::Commands;
 use crate::store::tag::Tag;
 use rustc_hash::FxHashSet;
@@ -20,65 +20,23 @@ use std::sync::LazyLock;
 /// What a record's first operation would add is looked for before it is added: a stream's entry by its id, a list's
 /// item by its text (both hold the event's own identity). So a lane whose cursor alone was deleted, or counts in a
 /// numbering that has ended, takes nothing twice.
-const LANE: &str = r"
-local cur = redis.pcall('HMGET', KEYS[1], 'epoch', 'spool', 'off')
-if cur.err then return redis.error_reply(cur.err) end
-if cur[1] and tonumber(cur[1]) > tonumber(ARGV[1]) then return {'FENCED', cur[1]} end
-local off = 0
-if cur[2] == ARGV[2] then off = tonumber(cur[3] or '0') or 0
-elseif cur[2] and tonumber(cur[2]) > tonumber(ARGV[2]) then return {'SPOOL', cur[2]} end
-if off < tonumber(ARGV[3]) then return {'GAP', string.format('%.0f', off)} end
+const LANE: &str = concat!(
+    shared_lua!(cursor),
+    r"if off < tonumber(ARGV[3]) then return {'GAP', string.format('%.0f', off)} end
 local have = redis.call('TYPE', KEYS[2]).ok
 if ARGV[4] ~= '' and have ~= 'none' and have ~= ARGV[4] then return {'TYPE', KEYS[2], have} end
-local held = redis.pcall('HSET', KEYS[1], 'epoch', ARGV[1], 'spool', ARGV[2])
-if type(held) == 'table' and held.err then return redis.error_reply(held.err) end
-local refused = {}
-local function attempt(args)
-  local res = redis.pcall(unpack(args))
-  if type(res) == 'table' and res.err then return res.err end
-  return nil
-end
-local i = 6
+",
+    shared_lua!(held),
+    r"local i = 6
 for _ = 1, tonumber(ARGV[5]) do
-  local seq, id, ops = tonumber(ARGV[i]), ARGV[i + 1], tonumber(ARGV[i + 2])
-  i = i + 3
-  local skip = seq <= off
-  for o = 1, ops do
-    local args = {}
-    local n = tonumber(ARGV[i])
-    for a = 1, n do args[a] = ARGV[i + a] end
-    i = i + n + 1
-    if not skip and o == 1 and args[1] == 'XADD' and args[6] == id then
-      local there = redis.pcall('XRANGE', args[2], id, id)
-      if type(there) == 'table' and not there.err and #there > 0 then skip = true end
-    end
-    if not skip and o == 1 and args[1] == 'LPUSH' and n == 3 then
+",
+    shared_lua!(look),
+    r"    if not skip and o == 1 and args[1] == 'LPUSH' and n == 3 then
       if type(redis.pcall('LPOS', args[2], args[3])) == 'number' then skip = true end
     end
-    if not skip then
-      local err = attempt(args)
-      if err and args[1] == 'XADD' and args[6] ~= '*' then
-        local info = redis.pcall('XINFO', 'STREAM', args[2])
-        if type(info) == 'table' and not info.err then
-          for f = 1, #info, 2 do
-            if info[f] == 'last-generated-id' then
-              local ms, k = string.match(info[f + 1], '^(%d+)%-(%d+)$')
-              if ms then
-                args[6] = ms .. '-' .. string.format('%.0f', tonumber(k) + 1)
-                err = attempt(args)
-              end
-            end
-          end
-        end
-      end
-      if err then refused[#refused + 1] = args[2] .. ' ' .. err end
-    end
-  end
-  if seq > off then off = seq end
-end
-redis.call('HSET', KEYS[1], 'off', string.format('%.0f', off))
-return {'OK', string.format('%.0f', off), unpack(refused, 1, math.min(#refused, 16))}
-";
+",
+    shared_lua!(apply)
+);
 
 /// KEYS: a key that one record alone writes, and that expires. ARGV: its type, count of operations, operations.
 ///
