@@ -48,6 +48,7 @@ every event is in Redis once and in order, that no state goes back, and that Red
   --seconds S    also TRAPLINE_DAY_SECONDS: at least this long
   --events E     also TRAPLINE_DAY_EVENTS: at least as many
   --fills N      fills a second that the account makes
+  --one-life     never ends the daemon's process: what it takes over time can be seen only in a long life
   --report FILE  writes what was seen
   --keep         keeps logs and data although all went well
 
@@ -61,6 +62,7 @@ pub struct Wanted {
     pub seconds: Option<u64>,
     pub events: Option<u64>,
     pub fills: u64,
+    pub one_life: bool,
     pub report: Option<std::path::PathBuf>,
     pub keep: bool,
     pub chosen: bool,
@@ -88,6 +90,7 @@ impl Wanted {
             seconds: seconds.or((!chosen).then_some(SHORT_S)),
             events,
             fills: given("--fills", "TRAPLINE_DAY_FILLS").unwrap_or(if cfg!(debug_assertions) { 40 } else { 200 }),
+            one_life: words.iter().any(|word| word == "--one-life"),
             report: report.map(Into::into),
             keep: words.iter().any(|word| word == "--keep"),
             chosen,

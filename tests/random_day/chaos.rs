@@ -44,7 +44,7 @@ impl Chaos {
         for (_, what) in over {
             self.end(&what, scene, shared);
         }
-        let down = self.on.iter().any(|(_, what)| matches!(what, What::DaemonKill | What::DaemonTerm));
+        let down = self.on.iter().any(|(_, what)| what.ends_daemon());
         if !down && let Ok(Some(status)) = scene.daemon.child.try_wait() {
             self.escalated.push(status.code().unwrap_or(-1));
             self.start_again(scene);

@@ -26,6 +26,8 @@ const STEP: Duration = Duration::from_millis(10);
 /// What a day came to.
 pub struct Told {
     pub seed: u64,
+    /// The process was never ended on purpose.
+    pub one_life: bool,
     pub span: Duration,
     pub chapters: u64,
     pub injected: BTreeMap<String, u64>,
@@ -58,7 +60,7 @@ pub fn run(wanted: &Wanted) -> Told {
     });
     shared.held.store(true, SeqCst);
     let mut day = Day {
-        plan: Plan::new(ChaCha8Rng::seed_from_u64(wanted.seed)),
+        plan: Plan::new(ChaCha8Rng::seed_from_u64(wanted.seed), wanted.one_life),
         chaos: Chaos::new(),
         looks: Looks::default(),
         lives: BTreeMap::new(),
@@ -107,7 +109,7 @@ pub fn run(wanted: &Wanted) -> Told {
     wrong.extend(verdict::invented_sizes(&shared, &scene.truth));
     wrong.extend(verdict::journal(&scene));
     wrong.extend(verdict::secrets(&scene));
-    let told = day.told(wanted.seed, begun.elapsed(), chapters, &scene, &shared, wrong);
+    let told = day.told(wanted, begun.elapsed(), chapters, &scene, &shared, wrong);
     if told.wrong.is_empty() && !wanted.keep {
         scene.forget();
     }
@@ -190,7 +192,7 @@ impl Day {
 
     fn told(
         self,
-        seed: u64,
+        wanted: &Wanted,
         span: Duration,
         chapters: u64,
         scene: &Scene,
@@ -218,7 +220,8 @@ impl Day {
         }
         let state = lock(&shared.state);
         Told {
-            seed,
+            seed: wanted.seed,
+            one_life: wanted.one_life,
             span,
             chapters,
             injected: self.chaos.injected,
@@ -252,9 +255,10 @@ impl Told {
         more.insert("starts of the daemon", self.starts.into());
         more.insert("latest stale mark, ms after its limit", self.mark_lag_ms.into());
         more.insert("RSS max MiB", ((self.looks.max(|l| l.rss_kib) / 102.4).round() / 10.0).into());
-        if let Some((kib, hours)) = slope.filter(|(_, hours)| *hours >= 0.25) {
+        if let Some((kib, hours)) = slope {
             more.insert("RSS slope KiB/h", kib.round().into());
             more.insert("hours the slope was seen over", ((hours * 100.0).round() / 100.0).into());
+            more.insert("RSS MiB, least of each tenth", self.tenths_mib().into());
         }
         more.insert("fds max", self.looks.max(|l| l.fds).into());
         more.insert("threads max", self.looks.max(|l| l.threads).into());
@@ -266,7 +270,11 @@ impl Told {
         more.insert("injected by kind", serde_json::json!(self.injected));
         Figures {
             row: "P16",
-            fault: "all faults mixed by a seed",
+            fault: if self.one_life {
+                "all faults but the daemon's end, mixed by a seed"
+            } else {
+                "all faults mixed by a seed"
+            },
             injected: self.total,
             detected: self.total,
             survived: self.total,
@@ -281,6 +289,10 @@ impl Told {
             more,
         }
         .publish();
+    }
+
+    fn tenths_mib(&self) -> Vec<f64> {
+        self.looks.tenths(|l| l.rss_kib).into_iter().map(|kib| (kib / 102.4).round() / 10.0).collect()
     }
 
     /// The report of a long run.
@@ -320,11 +332,18 @@ impl Told {
         ];
         for (name, get, unit) in rows {
             let slope = self.looks.slope(get).map_or_else(
-                || "seen too shortly".to_owned(),
+                || "no life of half an hour".to_owned(),
                 |(slope, hours)| format!("{:.2} (over {hours:.2} h of lives)", slope / unit),
             );
             let _ = writeln!(text, "| {name} | {:.1} | {slope} |", self.looks.max(get) / unit);
         }
+        let tenths: Vec<String> = self.tenths_mib().iter().map(f64::to_string).collect();
+        let _ = writeln!(
+            text,
+            "\nThe slope is that of the least of each minute, in lives of half an hour or more, their first five minutes \
+             left out. Least memory in each tenth of the longest life, MiB: {}.",
+            tenths.join(", ")
+        );
         text.push_str(
             "\n## Restarts of rooms, ms until ready\n\n| cause | times | p50 | p99 | max |\n|---|---|---|---|---|\n",
         );

@@ -32,8 +32,12 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// A process is not judged by what it takes while it starts.
-    const WARM_S: f64 = 20.0;
+    /// A process is not judged by what it takes until every buffer has been full once.
+    const WARM_S: f64 = 300.0;
+    /// A shorter life says nothing of a slope: what it takes while it warms up would pass for one.
+    const LIFE_LEAST_S: f64 = 1_800.0;
+    /// The least of each span counts. What is left behind lifts it; what a fault takes for a while does not.
+    const SPAN_S: f64 = 60.0;
 
     pub fn add(&mut self, look: Option<Look>) {
         // Bounded: a day of them is 86 400.
@@ -46,22 +50,48 @@ impl Looks {
         self.all.iter().map(what).fold(0.0, f64::max)
     }
 
-    /// Per hour, by least squares over all lives, each with a height of its own; and over how many hours it was seen.
-    pub fn slope(&self, what: impl Fn(&Look) -> f64) -> Option<(f64, f64)> {
-        let mut lives: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
-        for look in self.all.iter().filter(|look| look.age_s >= Self::WARM_S) {
-            lives.entry(look.pid).or_default().push((look.age_s / 3_600.0, what(look)));
+    /// The least of each span of each life that is long enough: hours since it began, and the figure.
+    fn floors(&self, what: impl Fn(&Look) -> f64) -> Vec<Vec<(f64, f64)>> {
+        let mut lives: BTreeMap<u32, (f64, BTreeMap<u64, f64>)> = BTreeMap::new();
+        for look in &self.all {
+            let (age_s, spans) = lives.entry(look.pid).or_default();
+            *age_s = age_s.max(look.age_s);
+            if look.age_s >= Self::WARM_S {
+                let least = spans.entry((look.age_s / Self::SPAN_S) as u64).or_insert(f64::MAX);
+                *least = least.min(what(look));
+            }
         }
+        let long = lives.into_values().filter(|(age_s, _)| *age_s >= Self::LIFE_LEAST_S);
+        let hours = |span: u64| span as f64 * Self::SPAN_S / 3_600.0;
+        long.map(|(_, spans)| spans.into_iter().map(|(span, least)| (hours(span), least)).collect()).collect()
+    }
+
+    /// Per hour, by least squares over all long lives, each with a height of its own; and over how many hours it was
+    /// seen.
+    pub fn slope(&self, what: impl Fn(&Look) -> f64) -> Option<(f64, f64)> {
         let (mut xy, mut xx, mut hours) = (0.0, 0.0, 0.0);
-        for points in lives.values().filter(|points| points.len() >= 10) {
+        for points in self.floors(what) {
             let n = points.len() as f64;
             let (mx, my) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
-            for (x, y) in points {
+            for (x, y) in &points {
                 xy += (x - mx) * (y - my);
                 xx += (x - mx) * (x - mx);
             }
             hours += points.last().map_or(0.0, |p| p.0) - points.first().map_or(0.0, |p| p.0);
         }
         (xx > 0.0).then(|| (xy / xx, hours))
+    }
+
+    /// The least of each tenth of the longest life, its beginning included: a slope is one number, this shows its shape.
+    pub fn tenths(&self, what: impl Fn(&Look) -> f64) -> Vec<f64> {
+        let Some(longest) = self.all.iter().max_by(|a, b| a.age_s.total_cmp(&b.age_s)) else { return Vec::new() };
+        let mut tenths = vec![f64::MAX; 10];
+        for look in self.all.iter().filter(|look| look.pid == longest.pid) {
+            let tenth = (look.age_s / longest.age_s * 10.0) as usize;
+            let least = &mut tenths[tenth.min(9)];
+            *least = least.min(what(look));
+        }
+        tenths.retain(|least| *least < f64::MAX);
+        tenths
     }
 }

@@ -125,6 +125,11 @@ impl What {
         matches!(self, Self::Exchange(PhantomEmpty | RestListNull | UnknownSymbol, _))
     }
 
+    /// The process that is looked at ends: its successor has a memory of its own.
+    pub fn ends_daemon(&self) -> bool {
+        matches!(self, Self::DaemonKill | Self::DaemonTerm)
+    }
+
     /// Redis itself loses what it had. Also by a mere SIGKILL: while an fsync is under way, which a busy disk can make
     /// long, `appendfsync everysec` holds the writes of up to two seconds back in its memory.
     pub fn loses_data(&self) -> bool {
@@ -196,11 +201,13 @@ pub struct Plan {
     /// The catalogue in an order of the seed, so that each fault comes before any comes twice.
     knobs: Vec<usize>,
     rooms: Vec<&'static str>,
+    one_life: bool,
 }
 
 impl Plan {
-    pub fn new(rng: ChaCha8Rng) -> Self {
-        Self { rng, knobs: Vec::new(), rooms: Vec::new() }
+    /// `one_life`: none that ends the daemon's process.
+    pub fn new(rng: ChaCha8Rng, one_life: bool) -> Self {
+        Self { rng, knobs: Vec::new(), rooms: Vec::new(), one_life }
     }
 
     fn room(&mut self) -> &'static str {
@@ -224,7 +231,8 @@ impl Plan {
     pub fn next(&mut self, liars: bool) -> Trouble {
         loop {
             let trouble = self.draw();
-            if liars || !trouble.what.denies_positions() {
+            let is_wanted = !(self.one_life && trouble.what.ends_daemon());
+            if is_wanted && (liars || !trouble.what.denies_positions()) {
                 return trouble;
             }
         }
