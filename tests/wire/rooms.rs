@@ -2,6 +2,7 @@
 
 use crate::rest::ok;
 use crate::scripted::{rest_server, until};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use trapline::actors::health::Problem;
@@ -297,6 +298,49 @@ async fn a_feed_that_hangs_while_it_is_down_does_not_stay_down() {
     house.end().await;
 }
 
+fn is_fill(report: &Report) -> bool {
+    matches!(report, Report::Fill(_))
+}
+
+/// A reconciler of the classic interface, and keepers where validator and watchdog would be.
+struct Alone {
+    running: Running,
+    told: Arc<Mutex<Vec<ValidatorMsg>>>,
+    problems: Arc<Mutex<Vec<WatchdogMsg>>>,
+    counters: ReconcilerCounters,
+    port: Port<ReconcilerMsg>,
+}
+
+impl Alone {
+    fn build(base: &str, rest: RestSettings, settings: ReconcilerSettings) -> Self {
+        let (clock, symbols) = (Clock::system(), Arc::new(Symbols::usdt(["BTCUSDT"])));
+        let credential = Some(Credential::new("k", "s", "p"));
+        let rest = Rest::new(Endpoints::at(base), credential, symbols, rest, clock.clone(), Skew::default()).unwrap();
+        let mut tree = Tree::new(TreeConfig::new(clock.clone(), 1));
+        let group = tree.group("ingest", Strategy::OneForOne, Budgets::default());
+        let (told, problems) = (Arc::default(), Arc::default());
+        let (validator, watchdog) = (tree.port(&validator::card()), tree.port(&watchdog::card()));
+        let port = tree.port(&reconciler::card());
+        tree.room(group, validator::card(), validator.clone(), Keeper::factory(Arc::clone(&told)));
+        tree.room(group, watchdog::card(), watchdog.clone(), Keeper::factory(Arc::clone(&problems)));
+        let counters = ReconcilerCounters::default();
+        let out = reconciler::Outlets { validator, watchdog };
+        let dialect = Dialect::fixed(Generation::Classic);
+        let factory = Reconciler::factory(rest, dialect, settings, clock, counters.clone(), out);
+        tree.room(group, reconciler::card(), port.clone(), factory);
+        Self { running: tree.start(), told, problems, counters, port }
+    }
+
+    fn fills(&self) -> Vec<Report> {
+        let told = self.told.lock().unwrap();
+        let of = |msg: &ValidatorMsg| match msg {
+            ValidatorMsg::Reports(batch) => batch.reports.iter().filter(|r| is_fill(r)).cloned().collect(),
+            _ => Vec::new(),
+        };
+        told.iter().flat_map(of).collect()
+    }
+}
+
 /// An account may have more fills than can be read in an hour: who is told of its positions does not wait for them.
 #[actix_rt::test]
 async fn positions_are_confirmed_while_fills_are_still_being_read() {
@@ -313,36 +357,15 @@ async fn positions_are_confirmed_while_fills_are_still_being_read() {
         (200, ok(data))
     })
     .await;
-    let (clock, symbols) = (Clock::system(), Arc::new(Symbols::usdt(["BTCUSDT"])));
-    let dialect = Dialect::fixed(Generation::Classic);
-    let credential = Some(Credential::new("k", "s", "p"));
     let rest = RestSettings { fill_pages: 2, tries: 1, ..RestSettings::default() };
-    let rest = Rest::new(Endpoints::at(&base), credential, symbols, rest, clock.clone(), Skew::default()).unwrap();
-    let mut tree = Tree::new(TreeConfig::new(clock.clone(), 1));
-    let group = tree.group("ingest", Strategy::OneForOne, Budgets::default());
-    let (told, problems) = (Arc::<Mutex<Vec<ValidatorMsg>>>::default(), Arc::<Mutex<Vec<WatchdogMsg>>>::default());
-    let (validator, watchdog) = (tree.port(&validator::card()), tree.port(&watchdog::card()));
-    let port = tree.port(&reconciler::card());
-    tree.room(group, validator::card(), validator.clone(), Keeper::factory(Arc::clone(&told)));
-    tree.room(group, watchdog::card(), watchdog.clone(), Keeper::factory(Arc::clone(&problems)));
-    let counters = ReconcilerCounters::default();
     let settings = ReconcilerSettings {
         every: 600 * SECOND,
         fills_pause: Duration::from_millis(20),
         ..ReconcilerSettings::default()
     };
-    let out = reconciler::Outlets { validator, watchdog };
-    let factory = Reconciler::factory(rest, dialect, settings, clock, counters.clone(), out);
-    tree.room(group, reconciler::card(), port.clone(), factory);
-    let running = tree.start();
-    let fills = || {
-        let told = told.lock().unwrap();
-        let of = |msg: &ValidatorMsg| match msg {
-            ValidatorMsg::Reports(batch) => batch.reports.iter().filter(|r| matches!(r, Report::Fill(_))).count(),
-            _ => 0,
-        };
-        told.iter().map(of).sum::<usize>()
-    };
+    let alone = Alone::build(&base, rest, settings);
+    let Alone { problems, counters, port, .. } = &alone;
+    let fills = || alone.fills().len();
     until("the account is confirmed", || {
         let told = problems.lock().unwrap();
         let over = |m: &&WatchdogMsg| matches!(m, WatchdogMsg::Problem { problem: Problem::Reconcile, text: None });
@@ -358,5 +381,40 @@ async fn positions_are_confirmed_while_fills_are_still_being_read() {
     until("a reading makes room", || (fills() >= 2_000).then_some(())).await;
     port.send(ReconcilerMsg::FeedReady { at_ms: 1 }).await.unwrap();
     until("and is taken up again", || (fills() >= 2_400).then_some(())).await;
-    running.stop(&[], 10 * SECOND).await;
+    alone.running.stop(&[], 10 * SECOND).await;
+}
+
+/// What is known of the exchange's clock may be wrong for a while. A fill that seems to be from the future would be
+/// refused then, and is not asked for again.
+#[actix_rt::test]
+async fn fills_from_the_future_wait_until_the_clock_is_right() {
+    let born_ms = Clock::system().now_ms();
+    let is_asked = Arc::new(AtomicBool::new(false));
+    let base = rest_server(move |head| {
+        let fill = format!(
+            r#"{{"fillList":[{{"tradeId":"7","orderId":"1","symbol":"BTCUSDT","side":"buy","price":"1","baseVolume":"1","tradeSide":"buy_single","cTime":"{born_ms}"}}],"endId":"7"}}"#
+        );
+        let behind_ms = if is_asked.load(SeqCst) { 0 } else { 40_000 };
+        let time = format!(r#"{{"serverTime":"{}"}}"#, Clock::system().now_ms() - behind_ms);
+        is_asked.fetch_or(head.contains("/order/fills"), SeqCst);
+        let is = |part: &str| head.contains(part);
+        let data = if is("/public/time") { &time } else if is("/order/fills") { &fill } else { "[]" };
+        (200, ok(data))
+    })
+    .await;
+    let alone = Alone::build(&base, RestSettings::default(), ReconcilerSettings::default());
+    until("the fill", || alone.fills().first().cloned()).await;
+    let told = alone.told.lock().unwrap().clone();
+    let offsets: Vec<i64> = told
+        .iter()
+        .take_while(|msg| !matches!(msg, ValidatorMsg::Reports(batch) if batch.reports.iter().any(is_fill)))
+        .filter_map(|msg| if let ValidatorMsg::ClockOffset { offset_ms } = msg { Some(*offset_ms) } else { None })
+        .collect();
+    assert!(offsets.len() > 1, "it came by a wrong clock: {offsets:?}");
+    assert!(offsets[0] < -30_000 && offsets.last().is_some_and(|ms| ms.abs() < 10_000), "{offsets:?}");
+    let answered = alone.counters.answered_total();
+    alone.port.send(ReconcilerMsg::FeedReady { at_ms: 1 }).await.unwrap();
+    until("another round", || (alone.counters.answered_total() > answered).then_some(())).await;
+    assert_eq!(alone.fills().len(), 1, "and once");
+    alone.running.stop(&[], 10 * SECOND).await;
 }

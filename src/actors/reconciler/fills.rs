@@ -7,8 +7,10 @@
 use crate::domain::account::Fill;
 use crate::domain::report::Report;
 use crate::domain::symbol::Product;
+use crate::domain::validate::check_private_time;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// Fills may be listed later than they happened.
 const OVERLAP_MS: i64 = 60_000;
@@ -16,6 +18,11 @@ const OVERLAP_MS: i64 = 60_000;
 const STRETCHES: u32 = 10;
 /// So many outages' fills wait to be read, give or take the one that is being read.
 const UNREAD_MAX: usize = 32;
+
+/// So many fills whose time has not come are held back; further ones are handed on, and refused where time is judged.
+const HELD_MAX: usize = 1_024;
+/// A fill whose time has not come after so long is handed on too: it is no doubt of the clock any more.
+const HELD_LONGEST: Duration = Duration::from_secs(300);
 
 /// Ids of the fills that were handed on; bounded, oldest forgotten first.
 #[derive(Default)]
@@ -79,7 +86,23 @@ pub(super) struct Fills {
     now: VecDeque<Reading>,
     /// What earlier rounds did not reach.
     unread: VecDeque<Reading>,
+    /// Read, but from the future by the exchange's clock as it is known: they would be refused, and are not read again.
+    held: Vec<(Instant, Report)>,
     is_failing: bool,
+}
+
+/// What time it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// By the exchange's clock as it is known, ms since 1970.
+    pub exchange_ms: i64,
+    pub instant: Instant,
+}
+
+impl Now {
+    fn is_before(self, report: &Report) -> bool {
+        check_private_time(report.exchange_time_ms(), self.exchange_ms, 0).is_err()
+    }
 }
 
 impl Fills {
@@ -90,6 +113,7 @@ impl Fills {
             first_ms: since_ms,
             now: VecDeque::new(),
             unread: VecDeque::new(),
+            held: Vec::new(),
             is_failing: false,
         }
     }
@@ -117,14 +141,17 @@ impl Fills {
         self.now.front().is_some_and(|reading| reading.is_new) && self.seen.ids.contains(&fill.trade_id)
     }
 
-    /// Books one stretch of the reading that [`Fills::next`] tells, and takes out of it what was handed on before. `left`
-    /// is where it goes on.
-    pub fn answered(&mut self, reports: &mut Vec<Report>, left: Option<String>) -> Step {
-        let newest_ms = reports.iter().map(Report::exchange_time_ms).max();
+    /// Books one stretch of the reading that [`Fills::next`] tells, and takes out of it what was handed on before and
+    /// what is held back. `left` is where it goes on.
+    pub fn answered(&mut self, reports: &mut Vec<Report>, left: Option<String>, now: Now) -> Step {
+        let newest_ms = reports.iter().filter(|r| !now.is_before(r)).map(Report::exchange_time_ms).max();
         reports.retain(|report| match report {
             Report::Fill(fill) => self.seen.is_new(&fill.trade_id),
             _ => true,
         });
+        let room = HELD_MAX - self.held.len();
+        let early = reports.extract_if(.., |report| now.is_before(report)).take(room);
+        self.held.extend(early.map(|report| (now.instant, report)));
         let Some(reading) = self.now.pop_front() else { return Step::Done };
         if let (true, Some(newest_ms)) = (reading.is_new, newest_ms) {
             let since_ms = self.since_ms.entry(reading.product).or_insert(self.first_ms);
@@ -159,6 +186,21 @@ impl Fills {
             self.unread.push_front(Reading { stretches: 0, is_new: false, ..reading });
         }
         left_out
+    }
+
+    /// Whether the time of some fills has not come.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// What was held back and need not be any longer, oldest first.
+    pub fn come_of_age(&mut self, now: Now) -> Vec<Report> {
+        let is_due = |(since, report): &mut (Instant, Report)| {
+            now.instant.saturating_duration_since(*since) >= HELD_LONGEST || !now.is_before(report)
+        };
+        let mut due: Vec<Report> = self.held.extract_if(.., is_due).map(|(_, report)| report).collect();
+        due.sort_by_key(Report::exchange_time_ms);
+        due
     }
 
     /// The last question was not answered, and not all that followed were yet.

@@ -42,6 +42,11 @@ fn ids(reports: &[Report]) -> Vec<i64> {
     reports.iter().map(id).collect()
 }
 
+/// When every fill has happened.
+fn later() -> Now {
+    Now { exchange_ms: i64::MAX / 2, instant: Instant::now() }
+}
+
 #[derive(Clone, Debug)]
 enum Happens {
     /// So many fills.
@@ -49,6 +54,8 @@ enum Happens {
     Round,
     Question,
     NoAnswer,
+    /// The exchange's clock is taken to be so many minutes behind.
+    Behind(i64),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -57,6 +64,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         3 => Just(Happens::Round),
         12 => Just(Happens::Question),
         2 => Just(Happens::NoAnswer),
+        1 => (0_i64..100).prop_map(Happens::Behind),
     ]
 }
 
@@ -65,18 +73,27 @@ proptest! {
     #[test]
     fn every_fill_is_handed_on_once(story in prop::collection::vec(happens(), 1..200)) {
         let (mut fills, mut last, mut handed_on) = (Fills::since(0), 0, Vec::new());
+        let (mut behind, instant) = (0, Instant::now());
+        let right = std::iter::once(Happens::Behind(0));
         let calm = (0..400).flat_map(|_| {
             std::iter::once(Happens::Round).chain(std::iter::repeat_n(Happens::Question, 25))
         });
-        for what in story.into_iter().chain(calm) {
+        for what in story.into_iter().chain(right).chain(calm) {
+            let now = Now { exchange_ms: (last - behind) * MINUTE, instant };
+            let of_age = fills.come_of_age(now);
+            prop_assert!(of_age.is_sorted_by_key(Report::exchange_time_ms));
+            handed_on.extend(ids(&of_age));
             match what {
+                Happens::Behind(minutes) => behind = minutes,
                 Happens::Fills(count) => last += count,
                 Happens::Round => fills.begin([Product::UsdtFutures]),
                 Happens::Question => {
                     let Some(reading) = fills.next() else { continue };
                     let (mut rows, left) = stretch(&fills, reading, last);
-                    let step = fills.answered(&mut rows, left);
+                    let was_full = fills.held.len() == HELD_MAX;
+                    let step = fills.answered(&mut rows, left, now);
                     prop_assert_ne!(step, Step::LeftOut);
+                    prop_assert!(was_full || fills.held.len() == HELD_MAX || rows.iter().all(|r| !now.is_before(r)));
                     handed_on.extend(ids(&rows));
                 }
                 Happens::NoAnswer => {
@@ -89,7 +106,7 @@ proptest! {
         }
         handed_on.sort_unstable();
         prop_assert_eq!(handed_on, (1..=last).collect::<Vec<_>>());
-        prop_assert!(!fills.is_failing());
+        prop_assert!(!fills.is_failing() && !fills.is_holding());
         prop_assert!(fills.next().is_none() && fills.unread.is_empty());
     }
 }
@@ -102,7 +119,7 @@ fn what_was_known_ends_a_reading_at_its_first_stretch() {
         let mut questions = 0;
         while let Some(reading) = fills.next() {
             let (mut rows, left) = stretch(fills, reading, last);
-            fills.answered(&mut rows, left);
+            fills.answered(&mut rows, left, later());
             questions += 1;
         }
         questions
@@ -125,7 +142,7 @@ fn what_failures_left_is_read_once() {
                 break;
             }
             let (mut rows, left) = stretch(&fills, reading, last);
-            fills.answered(&mut rows, left);
+            fills.answered(&mut rows, left, later());
             questions += 1;
         }
         if round >= 30 && fills.unread.is_empty() {
@@ -145,22 +162,39 @@ fn old_fills_that_cannot_be_read_are_left_out_and_new_ones_never() {
     assert_eq!(fills.failed(true), None, "the next round asks again");
     begin(&mut fills);
     for n in 1..=STRETCHES {
-        let step = fills.answered(&mut vec![], left());
+        let step = fills.answered(&mut vec![], left(), later());
         assert_eq!(step, if n < STRETCHES { Step::More } else { Step::Later });
     }
     assert!(fills.is_failing(), "the other product's were not answered");
-    assert_eq!(fills.answered(&mut vec![], None), Step::Done);
+    assert_eq!(fills.answered(&mut vec![], None, later()), Step::Done);
     assert!(!fills.is_failing());
     begin(&mut fills);
-    fills.answered(&mut vec![], None);
-    fills.answered(&mut vec![], None);
+    fills.answered(&mut vec![], None, later());
+    fills.answered(&mut vec![], None, later());
     let old = fills.next().cloned().expect("what was left");
     assert_eq!((old.cursor.clone(), fills.failed(false)), (left(), None), "it is tried again");
     begin(&mut fills);
-    fills.answered(&mut vec![], None);
-    fills.answered(&mut vec![], None);
+    fills.answered(&mut vec![], None, later());
+    fills.answered(&mut vec![], None, later());
     assert_eq!(fills.failed(true), Some(old));
     assert!(fills.unread.is_empty());
+}
+
+/// A row whose time is nonsense would be held for ever, and nobody would hear why.
+#[test]
+fn a_fill_is_not_held_back_for_ever_nor_are_more_than_fit() {
+    let mut fills = Fills::since(0);
+    let now = Now { exchange_ms: 0, instant: Instant::now() };
+    fills.begin([Product::UsdtFutures]);
+    let mut rows: Vec<Report> = (1..=HELD_MAX as i64 + 3).map(fill).collect();
+    assert_eq!(fills.answered(&mut rows, None, now), Step::Done);
+    assert_eq!(rows.len(), 3, "what does not fit is handed on");
+    assert_eq!(fills.come_of_age(now).len(), 0);
+    assert_eq!(fills.since_ms.get(&Product::UsdtFutures), None, "such a time says nothing of what was read");
+    assert_eq!(fills.come_of_age(Now { exchange_ms: 2 * MINUTE, ..now }).len(), 2, "their time has come");
+    let much_later = Now { instant: now.instant + HELD_LONGEST, ..now };
+    assert_eq!(fills.come_of_age(much_later).len(), HELD_MAX - 2);
+    assert!(!fills.is_holding());
 }
 
 #[test]
@@ -175,6 +209,6 @@ fn so_many_outages_wait_and_the_next_is_left_out() {
             stretches: STRETCHES - 1,
             is_new: true,
         });
-        assert_eq!(fills.answered(&mut vec![], Some("7".to_owned())), wanted);
+        assert_eq!(fills.answered(&mut vec![], Some("7".to_owned()), later()), wanted);
     }
 }

@@ -3,7 +3,7 @@
 use super::super::health::Problem;
 use super::super::validator::ValidatorMsg;
 use super::super::watchdog::WatchdogMsg;
-use super::fills::{Fills, Reading, Step};
+use super::fills::{Fills, Now, Reading, Step};
 use super::{Outlets, ReconcilerCounters, ReconcilerSettings, Wanted};
 use crate::alive::{SILENCE, while_waiting};
 use crate::clock::Clock;
@@ -121,6 +121,7 @@ impl Rounds {
                 clock_read = now;
                 clock_due = now + self.settings.clock_every;
             }
+            self.late_fills().await?;
             let private = self.rest.has_credential();
             let everything = now >= quiet_until && (self.wanted.everything.take() || now >= round_due);
             let gap_over = read_at.is_none_or(|at| at + self.suspicion_gap() <= now);
@@ -172,6 +173,9 @@ impl Rounds {
                 contracts_due = Instant::now() + pause;
             }
             let mut due = clock_due.min(contracts_due);
+            if self.fills.is_holding() {
+                due = due.min(Instant::now() + CLOCK_GAP);
+            }
             if private {
                 let mut next = round_due;
                 if self.wanted.positions.get() {
@@ -259,7 +263,16 @@ impl Rounds {
         let asked = self.rest.fills(generation, product, since_ms, cursor, &is_known);
         match self.patiently(asked).await {
             Ok((mut answer, left)) => {
-                match self.fills.answered(&mut answer.reports, left) {
+                let was_holding = self.fills.is_holding();
+                let step = self.fills.answered(&mut answer.reports, left, self.now());
+                if self.fills.is_holding() && !was_holding {
+                    warn!(
+                        ?product,
+                        "fills from the future by what is known of the exchange's clock; they are held back"
+                    );
+                    self.wanted.clock.set(true);
+                }
+                match step {
                     Step::More | Step::Done => {}
                     Step::Later => info!(?product, since_ms, "many fills: the older ones follow in the next rounds"),
                     Step::LeftOut => {
@@ -276,6 +289,20 @@ impl Rounds {
                 self.failed("fills", &error).await.map(|()| Err(error))
             }
         }
+    }
+
+    fn now(&self) -> Now {
+        let exchange_ms = self.rest.skew().exchange_ms(self.clock.now_ms());
+        Now { exchange_ms, instant: Instant::now() }
+    }
+
+    /// Hands on fills whose time has come, or for which the clock was found to be another.
+    async fn late_fills(&mut self) -> Result<(), Gone> {
+        if !self.fills.is_holding() {
+            return Ok(());
+        }
+        let reports = self.fills.come_of_age(self.now());
+        self.hand_on(Decoded { reports, ..Decoded::default() }).await
     }
 
     async fn contracts(&mut self, generation: Generation) -> Result<(), RestError> {
