@@ -6,6 +6,7 @@ use crate::actors::reconciler::ReconcilerSettings;
 use crate::actors::{breaker, watchdog};
 use crate::clock::Clock;
 use crate::config::{self, Config, SecondDaemon};
+use crate::domain::backoff::Backoff;
 use crate::domain::symbol::Symbols;
 use crate::domain::trap::TrapSettings;
 use crate::domain::validate::MarketRules;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub layout: encode::Settings,
     pub spool: SpoolSettings,
     pub budgets: Budgets,
+    /// How long a room that died again waits.
+    pub restart_backoff: Backoff,
     /// Abandoned threads that may be there at once.
     pub zombies: usize,
     /// Messages that the quarantine keeps for replay.
@@ -155,6 +158,11 @@ impl Settings {
                 within: ms(config.supervision.death_window_ms),
                 retries: config.supervision.max_retries,
                 ..Budgets::default()
+            },
+            restart_backoff: Backoff {
+                base: ms(config.supervision.restart_backoff_ms),
+                cap: ms(config.supervision.restart_backoff_max_ms),
+                stable_after: ms(config.supervision.stable_after_ms),
             },
             zombies: config.supervision.max_zombies as usize,
             quarantine: config.supervision.quarantine_size,

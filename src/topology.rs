@@ -99,6 +99,7 @@ impl Daemon {
         let budgets = set.budgets;
         let mut tree = Tree::new(TreeConfig {
             state_dir: Some(state.to_owned()),
+            backoff: set.restart_backoff,
             zombies: set.zombies,
             quarantine: set.quarantine,
             journal_bytes: set.journal_bytes,

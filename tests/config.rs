@@ -167,6 +167,11 @@ fn a_value_is_held_to_its_type_range_and_form() {
         ("status off", "[status]\nlisten = \"\"", ""),
         ("status without port", "[status]\nlisten = \"127.0.0.1\"", "address with a port"),
         ("status for all without token", "[status]\nlisten = \"0.0.0.0:8787\"", "without a token"),
+        (
+            "waits upside down",
+            "[supervision]\nrestart_backoff_ms = 2000\nrestart_backoff_max_ms = 1000",
+            "2000 is more than supervision.restart_backoff_max_ms",
+        ),
         ("pauses upside down", "[exchange]\nreconnect_min_ms = 40000", "40000 is more than exchange.reconnect_max_ms"),
         ("reconciles too seldom", "[reconcile]\nevery_ms = 60001", "freshness.position_ms"),
         ("a key is wanted", "[exchange]\nprivate = \"on\"", "TRAPLINE_BITGET_KEY"),

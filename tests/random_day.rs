@@ -18,7 +18,7 @@ mod measure;
 mod plan;
 #[path = "random_day/quantile.rs"]
 mod quantile;
-#[path = "random_day/recovery.rs"]
+#[path = "random_day/recovery/mod.rs"]
 mod recovery;
 #[path = "random_day/render/mod.rs"]
 mod render;

@@ -144,6 +144,10 @@ impl Config {
             ("exchange.reconnect_max_ms", exchange.reconnect_max_ms),
         );
         ordered(
+            ("supervision.restart_backoff_ms", self.supervision.restart_backoff_ms),
+            ("supervision.restart_backoff_max_ms", self.supervision.restart_backoff_max_ms),
+        );
+        ordered(
             ("freshness.check_every_ms", self.freshness.check_every_ms),
             ("freshness.market_ms", self.freshness.market_ms),
         );

@@ -4,6 +4,7 @@ use super::leaf::words;
 use super::reader::section;
 use super::rules::{any, base_url, hosts, listen, range, redis_url, symbols, unique, word};
 use crate::domain::account::OrderSide;
+use crate::domain::backoff::Backoff;
 use crate::domain::breaker::Limits;
 use crate::domain::market::Interval;
 use crate::domain::symbol::Product;
@@ -11,10 +12,15 @@ use crate::domain::trap::TrapSettings;
 use crate::domain::validate::MarketRules;
 use rust_decimal::Decimal;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Spans of the domain are signed, settings are not.
 fn from_ms(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or(0)
+}
+
+fn whole_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Which of the exchange's two living interfaces is spoken.
@@ -346,6 +352,13 @@ section! {
         death_window_ms: u64 = 60_000; range(1_000..=86_400_000),
         /// Restarts in a row because something the room needs is down.
         max_retries: u32 = 1_000; range(1..=1_000_000),
+        /// A room's second death waits up to so long, ms, each further one up to twice as long. The first waits for
+        /// nothing, nor does one that a message brought about.
+        restart_backoff_ms: u64 = whole_ms(Backoff::default().base); range(1..=60_000),
+        /// No death waits longer, ms.
+        restart_backoff_max_ms: u64 = whole_ms(Backoff::default().cap); range(1..=3_600_000),
+        /// After a life of so long, in which something was handled, the next death is a first one again, ms.
+        stable_after_ms: u64 = whole_ms(Backoff::default().stable_after); range(100..=86_400_000),
         /// Hung rooms that are left behind before the process gives up.
         max_zombies: u32 = 4; range(1..=64),
         /// Poison messages kept to look at and to play again.

@@ -13,6 +13,10 @@ fn world(supervision: &str) -> World {
     World::ready(&Options { more, ..Options::default() })
 }
 
+fn panic_of(world: &World, room: &str) {
+    let _ = world.daemon.ask(&serde_json::json!({"do": "panic", "room": room, "who": "test", "why": "a setting"}));
+}
+
 /// With one thread to spare the second hang ends the process: 72, and the journal says so.
 #[test]
 fn max_zombies_ends_the_process_with_72() {
@@ -91,12 +95,8 @@ fn the_stop_deadline_holds_and_what_is_left_is_counted() {
 #[test]
 fn budgets_are_those_of_the_configuration() {
     let world = world("max_deaths_in_a_row = 1");
-    let path = world.daemon.state.path().join("ctl.sock");
     for _ in 0..2 {
-        let mut stream = UnixStream::connect(&path).expect("connect");
-        let order = b"{\"do\":\"panic\",\"room\":\"status\",\"who\":\"test\",\"why\":\"budget\"}\n";
-        stream.write_all(order).expect("asked");
-        let _ = BufReader::new(stream).read_line(&mut String::new());
+        panic_of(&world, "status");
         wait_for("it died", || {
             let room = world.daemon.room("status");
             if room["restarts_total"].as_u64() > Some(0) && room["state"] == "running" {
@@ -114,6 +114,41 @@ fn budgets_are_those_of_the_configuration() {
             other => Err(format!("{other:?}")),
         }
     });
+}
+
+/// Panics of the validator that no message brought about, one after the other, each after a life of `apart`: how long
+/// each was made to wait, ms.
+fn waits(world: &World, deaths: u64, apart: Duration) -> Vec<u64> {
+    for n in 0..deaths {
+        panic_of(world, "validator");
+        wait_for("it is back and works", || {
+            let room = world.daemon.room("validator");
+            let is_back = room["restarts_total"].as_u64() > Some(n) && room["state"] == "running";
+            if is_back { Ok(()) } else { Err(room.to_string()) }
+        });
+        std::thread::sleep(apart);
+    }
+    let journal = world.daemon.journal();
+    let downs = journal.iter().filter(|entry| entry.event == "down" && entry.text("room") == "validator");
+    downs.map(|down| down.number("delay_ms")).collect()
+}
+
+#[test]
+fn no_death_waits_longer_than_restart_backoff_max_ms() {
+    let world =
+        world("max_deaths_in_a_row = 1000\nmax_deaths = 1000\nrestart_backoff_ms = 2\nrestart_backoff_max_ms = 20");
+    let waits = waits(&world, 12, Duration::ZERO);
+    assert_eq!(waits.len(), 12);
+    assert_eq!(waits[0], 0, "the first waits for nothing: {waits:?}");
+    assert!(waits[1] <= 2 && waits.iter().all(|ms| *ms <= 20), "{waits:?}");
+    assert!(waits.iter().any(|ms| *ms > 2), "it does grow: {waits:?}");
+}
+
+/// A second death would wait for up to a minute.
+#[test]
+fn after_a_life_of_stable_after_ms_a_death_is_a_first_one() {
+    let world = world("restart_backoff_ms = 60000\nrestart_backoff_max_ms = 60000\nstable_after_ms = 300");
+    assert_eq!(waits(&world, 4, Duration::from_millis(900)), [0; 4]);
 }
 
 /// Every record of the journal is a line of the log as well, with the same number and the same words.
@@ -204,12 +239,8 @@ fn the_service_manager_is_not_fed_while_another_critical_room_is_stuck() {
         Some(told) if told.contains("WATCHDOG=1") => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    let stream = UnixStream::connect(world.daemon.state.path().join("ctl.sock")).expect("connect");
-    let (mut answers, mut write) = (BufReader::new(stream.try_clone().expect("clone")), stream);
     for _ in 0..40 {
-        let order = b"{\"do\":\"panic\",\"room\":\"validator\",\"who\":\"test\",\"why\":\"to keep it down\"}\n";
-        write.write_all(order).expect("asked");
-        answers.read_line(&mut String::new()).expect("answered");
+        panic_of(&world, "validator");
     }
     let stuck = wait_for("stuck, by name", || match manager.next() {
         Some(told) if told.contains("STATUS=stuck") => Ok(told),

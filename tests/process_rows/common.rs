@@ -4,8 +4,7 @@ use crate::support::{Daemon, Exchange, Options, World, http_get, wait_for};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,19 +77,9 @@ pub fn drillable(more: &[(&'static str, &str)]) -> Options {
 pub const PATIENT: [(&str, &str); 2] =
     [("supervision", "max_deaths = 10000"), ("supervision", "max_deaths_in_a_row = 500")];
 
-/// One request over the control socket; `None` where nobody answers in time.
-pub fn ask(daemon: &Daemon, request: &Value) -> Option<Value> {
-    let mut stream = UnixStream::connect(daemon.state.path().join("ctl.sock")).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    stream.write_all(format!("{request}\n").as_bytes()).ok()?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).ok()?;
-    serde_json::from_str(&line).ok()
-}
-
 pub fn order_room(daemon: &Daemon, act: &str, room: &str) {
     let request = serde_json::json!({"do": act, "room": room, "who": "test", "why": "a row of the matrix"});
-    let reply = ask(daemon, &request).expect("an answer");
+    let reply = daemon.ask(&request).expect("an answer");
     assert!(reply.get("error").is_none(), "{reply}");
 }
 
@@ -112,7 +101,7 @@ pub type Rooms = BTreeMap<String, Room>;
 
 pub fn rooms(daemon: &Daemon) -> Rooms {
     let status = wait_for("the control socket", || {
-        ask(daemon, &serde_json::json!({"do": "status"})).ok_or_else(|| "no answer".to_owned())
+        daemon.ask(&serde_json::json!({"do": "status"})).ok_or_else(|| "no answer".to_owned())
     });
     let number = |room: &Value, field: &str| room[field].as_u64().unwrap_or(0);
     let list = status["body"]["rooms"].as_array().cloned().unwrap_or_default();

@@ -4,8 +4,6 @@
 use crate::common::{Faults, disturbed, drillable, goes_on, have_fault_points, ms, order_room, rooms};
 use crate::support::figures::Figures;
 use crate::support::{Options, PATIENCE, World, wait_for};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// Does `again` until the process ends; its exit code.
@@ -44,13 +42,10 @@ fn assert_ended_well(world: &mut World, plain: &Options) {
 
 fn a_panic_storm_escalates_and_ends_with_70() {
     let mut world = World::ready(&drillable(&[("supervision", "max_deaths_in_a_row = 2")]));
-    let socket = world.daemon.state.path().join("ctl.sock");
+    let panic = serde_json::json!({"do": "panic", "room": "analyst", "who": "storm", "why": "P3"});
     let (begun, mut orders) = (Instant::now(), 0);
-    let code = until_it_ends(&mut world, |_| {
-        if let Ok(mut stream) = UnixStream::connect(&socket) {
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
-            let _ = stream.write_all(b"{\"do\":\"panic\",\"room\":\"analyst\",\"who\":\"storm\",\"why\":\"P3\"}\n");
-            let _ = BufReader::new(stream).read_line(&mut String::new());
+    let code = until_it_ends(&mut world, |world| {
+        if world.daemon.ask(&panic).is_some() {
             orders += 1;
         }
     });

@@ -1,9 +1,7 @@
 //! P5: a room's thread blocks for ever. It cannot be killed: it is left behind once and replaced; too many of them end
 //! the process with 72. The service manager is not fed while a critical room hangs.
 
-use crate::common::{
-    Faults, PATIENT, Trading, ask, disturbed, goes_on, have_fault_points, ms, pace, poke, rooms, with,
-};
+use crate::common::{Faults, PATIENT, Trading, disturbed, goes_on, have_fault_points, ms, pace, poke, rooms, with};
 use crate::support::figures::Figures;
 use crate::support::{BIN, Daemon, Exchange, Options, PATIENCE, World, wait_for};
 use std::os::unix::net::UnixDatagram;
@@ -33,7 +31,7 @@ fn name(point: &'static str) -> &'static str {
 }
 
 fn zombies(daemon: &Daemon) -> u64 {
-    ask(daemon, &serde_json::json!({"do": "status"})).and_then(|s| s["body"]["zombies"].as_u64()).unwrap_or(u64::MAX)
+    daemon.ask(&serde_json::json!({"do": "status"})).and_then(|s| s["body"]["zombies"].as_u64()).unwrap_or(u64::MAX)
 }
 
 fn a_blocked_thread_is_left_behind_and_replaced() {

@@ -1,7 +1,7 @@
 //! P15: more comes in than is taken out. Every mailbox keeps its bound, memory too; orders of control pass the full
 //! lanes; and when it is over everything that waited is handled, in order, with nothing lost.
 
-use crate::common::{Trading, ask, assert_each_fill_once, disturbed, goes_on, ms, order_room, proc_kib, rooms, with};
+use crate::common::{Trading, assert_each_fill_once, disturbed, goes_on, ms, order_room, proc_kib, rooms, with};
 use crate::support::figures::Figures;
 use crate::support::{Exchange, World, wait_for};
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ fn p15_a_flood_fills_mailboxes_to_their_bound_and_no_further() {
     }
     // A mailbox that is closed turns senders away: nothing is lost in the order of the end.
     assert_eq!(world.daemon.stop(), 0);
-    assert!(ask(&world.daemon, &serde_json::json!({"do": "status"})).is_none(), "nobody answers for the dead");
+    assert!(world.daemon.ask(&serde_json::json!({"do": "status"})).is_none(), "nobody answers for the dead");
     Figures {
         row: "P15",
         fault: "a flood while the last room takes nothing",

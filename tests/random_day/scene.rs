@@ -7,8 +7,6 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -120,14 +118,9 @@ pub fn signal(pid: u32, name: &str) {
     let _ = std::process::Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
 }
 
-/// Asks a daemon over its control socket; `None` when nobody answers, or refuses.
-pub fn ask(state: &Path, request: &Value) -> Option<Value> {
-    let stream = UnixStream::connect(state.join("ctl.sock")).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    (&stream).write_all(format!("{request}\n").as_bytes()).ok()?;
-    let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line).ok()?;
-    let reply: Value = serde_json::from_str(&line).ok()?;
+/// What a daemon answers; `None` when nobody does, or refuses.
+pub fn ask(daemon: &Daemon, request: &Value) -> Option<Value> {
+    let reply = daemon.ask(request)?;
     reply.get("error").is_none().then(|| reply["body"].clone())
 }
 
@@ -171,7 +164,7 @@ impl Scene {
     }
 
     fn ask(&self, request: &Value) -> Option<Value> {
-        ask(self.daemon.state.path(), request)
+        ask(&self.daemon, request)
     }
 
     pub fn drill(&self, kind: &str, room: &str, ms: Option<u64>) -> bool {

@@ -7,8 +7,9 @@ pub mod proxy;
 pub mod relay;
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -295,6 +296,16 @@ impl Daemon {
         let status: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let rooms = status["rooms"].as_array().cloned().unwrap_or_default();
         rooms.into_iter().find(|room| room["name"] == name).unwrap_or_default()
+    }
+
+    /// One request over the control socket, and its reply; `None` where nobody answers in time.
+    pub fn ask(&self, request: &serde_json::Value) -> Option<serde_json::Value> {
+        let stream = UnixStream::connect(self.state.path().join("ctl.sock")).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        (&stream).write_all(format!("{request}\n").as_bytes()).ok()?;
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
     }
 
     pub fn journal(&self) -> Vec<trapline::supervise::journal::JournalEntry> {

@@ -1,19 +1,18 @@
 //! How fast things recover, each fault alone and often: a room in this process, and the whole daemon with an exchange
 //! that sends a thousand frames a second, so that what is measured is the recovery and not the wait for news.
 
-use crate::measure::{Look, look, quantile};
+mod bench;
+mod leaks;
+
+use crate::measure::quantile;
 use crate::rooms::{self, Arrived, Doom, Job, card, relay, send};
-use crate::scene::{Server, ask, eyes, no_limits, signal};
+use crate::scene::signal;
 use crate::support::figures::Figures;
-use crate::support::relay::{Place, Relay};
-use crate::support::{Daemon, Exchange, Options, PATIENCE, http_get, wait_for};
+use crate::support::{PATIENCE, wait_for};
+use bench::{Bench, KEY, ON_THE_WAY, ms, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use trapline::venue::Firehose;
-use trapline::venue::VenueConfig;
-
-const KEY: &str = "trapline:BTCUSDT:market_state";
 
 /// Adds to `more` and publishes; the renderer compares with the target.
 fn publish(row: &'static str, fault: &'static str, times: &[f64], detection: &[f64], more: &[(&'static str, Value)]) {
@@ -38,23 +37,12 @@ fn publish(row: &'static str, fault: &'static str, times: &[f64], detection: &[f
     .publish();
 }
 
-fn ms(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1_000.0
-}
-
-fn until(what: &str, mut met: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !met() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
 /// `times`: how often each is repeated.
 pub fn run(times: usize) {
     rooms_in_process(times);
     let mut bench = Bench::start();
-    bench.panics(times);
+    bench.first_panics(times);
+    bench.panics_again(times);
     bench.hangs(times.div_ceil(10));
     bench.siblings();
     bench.stops();
@@ -63,7 +51,8 @@ pub fn run(times: usize) {
     bench.redis_half_open(times.div_ceil(5));
     bench.redis_back(times.div_ceil(4));
     bench.kills(times.div_ceil(4));
-    bench.leaks(times);
+    drop(bench);
+    leaks::leaks(times);
 }
 
 /// Panic and hang of one room among idle ones, to the next message handled.
@@ -117,90 +106,21 @@ async fn in_process(times: usize) -> (Vec<f64>, Vec<f64>) {
     (panics, hangs)
 }
 
-/// The whole daemon with what surrounds it.
-struct Bench {
-    daemon: Daemon,
-    options: Options,
-    redis_wire: Relay,
-    exchange_wire: Relay,
-    redis: Server,
-    exchange: Exchange,
-    _folder: tempfile::TempDir,
-}
-
 impl Bench {
-    fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("tl-rec-").tempdir().expect("folder");
-        let firehose = Firehose { rate: Some(1_000.0), frames: None };
-        let exchange =
-            Exchange::start(VenueConfig { firehose: Some(firehose), limits: no_limits(), ..Exchange::config() });
-        let redis = Server::start(folder.path());
-        let exchange_wire = Relay::start(Place::Port(exchange.venue.addr().port()));
-        let redis_wire = Relay::start(Place::Socket(redis.socket().to_owned()));
-        let options = Options {
-            more: vec![
-                ("", "allow_drills = true".to_owned()),
-                ("rates", "market_data_per_minute = 100000000".to_owned()),
-                // What is measured is a recovery, not giving up.
-                ("supervision", "max_deaths = 100000\nmax_deaths_in_a_row = 1000\nmax_zombies = 64".to_owned()),
-            ],
-            ..Options::default()
-        };
-        let url = format!("redis://127.0.0.1:{}/0", redis_wire.port());
-        let daemon = Daemon::start(exchange_wire.port(), &url, &options);
-        let bench = Self { daemon, options, redis_wire, exchange_wire, redis, exchange, _folder: folder };
-        bench.wait_ready();
-        bench
-    }
-
-    fn wait_ready(&self) {
-        until("ready", || http_get(self.daemon.status_port, "/readyz").0 == 200);
-    }
-
-    fn ask(&self, request: &Value) -> Value {
-        ask(self.daemon.state.path(), request).unwrap_or_default()
-    }
-
-    fn drill(&self, kind: &str, room: &str, ms: Option<u64>) {
-        let mut request = json!({"do": kind, "room": room, "who": "figures", "why": "measured"});
-        if let Some(ms) = ms {
-            request["ms"] = ms.into();
-        }
-        self.ask(&request);
-    }
-
-    fn restarts(&self) -> BTreeMap<String, u64> {
-        let status = self.ask(&json!({"do": "status"}));
-        let rooms = status["rooms"].as_array().cloned().unwrap_or_default();
-        let name = |room: &Value| room["name"].as_str().unwrap_or_default().to_owned();
-        rooms.iter().map(|room| (name(room), room["restarts_total"].as_u64().unwrap_or(0))).collect()
-    }
-
-    /// Waits for a value whose exchange time is later than `after_ms`, and which is not marked.
-    fn fresh(&self, link: &mut redis::Connection, after_ms: i64) {
-        until("fresh", || {
-            let read: redis::RedisResult<(Option<i64>, Option<String>)> =
-                redis::cmd("HMGET").arg(KEY).arg("exchange_time").arg("stale").query(link);
-            matches!(read, Ok((Some(time), Some(stale))) if time > after_ms && stale == "0")
-        });
-    }
-
-    fn eyes(&self) -> redis::Connection {
-        let mut link = None;
-        until("redis answers", || {
-            link = eyes(self.redis.socket());
-            link.is_some()
-        });
-        link.expect("a connection")
-    }
-
     /// A panic in each room that a price passes through, to the first price in Redis that is younger than the panic.
-    fn panics(&self, times: usize) {
-        let mut link = self.eyes();
+    /// Each is the first of its room: after every room's turn the daemon is started anew.
+    fn first_panics(&mut self, times: usize) {
         let (mut spans, mut rooms) = (Vec::new(), BTreeMap::<&str, Vec<f64>>::new());
         for n in 0..times {
-            let room = ["validator", "circuit_breaker", "redis_writer", "exchange_feed"][n % 4];
-            let span = self.die(&mut link, room);
+            let room = ON_THE_WAY[n % ON_THE_WAY.len()];
+            if n > 0 && n % ON_THE_WAY.len() == 0 {
+                assert_eq!(self.daemon.stop(), 0);
+                self.daemon.start_again(&self.options);
+                self.wait_ready();
+                // What a process does in its first moments is not what is measured.
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            let span = self.die(&mut self.eyes(), room);
             spans.push(span);
             rooms.entry(room).or_default().push(span);
             std::thread::sleep(Duration::from_millis(50));
@@ -211,21 +131,20 @@ impl Bench {
         publish("recovery-panic-fresh", fault, &spans, &[], &[("p50 by room, ms", json!(p50))]);
     }
 
-    /// One panic, waited for; ms to the first price in Redis that is younger.
-    fn die(&self, link: &mut redis::Connection, room: &str) -> f64 {
-        let before = self.restarts();
-        let begun = (Instant::now(), crate::eyes::now_ms());
-        self.drill("panic", room, None);
-        until("it died", || self.restarts()[room] > before[room]);
-        self.fresh(link, begun.1 + 1);
-        ms(begun.0)
+    /// The same rooms again and again: each waits out its backoff, which grows.
+    fn panics_again(&self, times: usize) {
+        let mut link = self.eyes();
+        let room = |n: usize| ON_THE_WAY[n % ON_THE_WAY.len()];
+        let spans: Vec<f64> = (0..times.div_ceil(2)).map(|n| self.die(&mut link, room(n))).collect();
+        let fault = "the same rooms panic again and again, held back by their backoff: to a younger price in Redis";
+        publish("recovery-panic-again", fault, &spans, &[], &[]);
     }
 
     fn hangs(&self, times: usize) {
         let mut link = self.eyes();
         let (mut spans, mut found) = (Vec::new(), Vec::new());
         for n in 0..times {
-            let room = ["validator", "exchange_feed", "circuit_breaker", "redis_writer"][n % 4];
+            let room = ON_THE_WAY[n % ON_THE_WAY.len()];
             let before = self.restarts();
             let begun = Instant::now();
             self.drill("hang", room, Some(5_000));
@@ -309,53 +228,6 @@ impl Bench {
         let n = stops.len() as u64;
         let fault = "SIGSTOP and SIGCONT of the whole process";
         Figures { row: "stops", fault, injected: n, detected: n, survived: n, more, ..Figures::default() }.publish();
-        self.wait_ready();
-    }
-
-    fn look(&self) -> Look {
-        look(self.daemon.child.id(), 0.0).expect("a process")
-    }
-
-    /// Threads, descriptors and memory after many panics and some hangs, against before.
-    fn leaks(&self, times: usize) {
-        let round_of = |panics: usize| {
-            for n in 0..panics {
-                // Rooms with work: one without is held back by its backoff.
-                self.die(&mut self.eyes(), ["validator", "circuit_breaker", "redis_writer", "exchange_feed"][n % 4]);
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            for room in ["analyst", "validator"] {
-                self.drill("hang", room, Some(3_000));
-            }
-            // The abandoned threads wake up and end.
-            std::thread::sleep(Duration::from_millis(5_000));
-        };
-        round_of(times);
-        let (before, begun) = (self.look(), Instant::now());
-        round_of(times * 2);
-        let after = self.look();
-        let deaths = times as u64 * 2 + 2;
-        let kib = after.rss_kib - before.rss_kib;
-        let more = [
-            ("deaths", json!(deaths)),
-            ("threads more", json!(after.threads - before.threads)),
-            ("fds more", json!(after.fds - before.fds)),
-            ("RSS more KiB", json!(kib)),
-            ("RSS KiB per death", json!(round(kib / deaths as f64))),
-            ("RSS MiB", json!(round(after.rss_kib / 1_024.0))),
-        ];
-        println!("leaks over {deaths} deaths in {:.0} s: {more:?}", begun.elapsed().as_secs_f64());
-        let fault = "what many deaths leave behind";
-        Figures {
-            row: "leaks",
-            fault,
-            injected: deaths,
-            detected: deaths,
-            survived: deaths,
-            more: more.into(),
-            ..Figures::default()
-        }
-        .publish();
         self.wait_ready();
     }
 
