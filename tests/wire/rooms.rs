@@ -2,7 +2,7 @@
 
 use crate::rest::ok;
 use crate::scripted::{rest_server, until};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use trapline::actors::health::Problem;
@@ -309,13 +309,15 @@ struct Alone {
     problems: Arc<Mutex<Vec<WatchdogMsg>>>,
     counters: ReconcilerCounters,
     port: Port<ReconcilerMsg>,
+    skew: Skew,
 }
 
 impl Alone {
     fn build(base: &str, rest: RestSettings, settings: ReconcilerSettings) -> Self {
         let (clock, symbols) = (Clock::system(), Arc::new(Symbols::usdt(["BTCUSDT"])));
         let credential = Some(Credential::new("k", "s", "p"));
-        let rest = Rest::new(Endpoints::at(base), credential, symbols, rest, clock.clone(), Skew::default()).unwrap();
+        let skew = Skew::default();
+        let rest = Rest::new(Endpoints::at(base), credential, symbols, rest, clock.clone(), skew.clone()).unwrap();
         let mut tree = Tree::new(TreeConfig::new(clock.clone(), 1));
         let group = tree.group("ingest", Strategy::OneForOne, Budgets::default());
         let (told, problems) = (Arc::default(), Arc::default());
@@ -328,7 +330,20 @@ impl Alone {
         let dialect = Dialect::fixed(Generation::Classic);
         let factory = Reconciler::factory(rest, dialect, settings, clock, counters.clone(), out);
         tree.room(group, reconciler::card(), port.clone(), factory);
-        Self { running: tree.start(), told, problems, counters, port }
+        Self { running: tree.start(), told, problems, counters, port, skew }
+    }
+
+    /// What the validator was told of the exchange's clock before it was told of a fill.
+    fn offsets_before_the_fill(&self) -> Vec<i64> {
+        let told = self.told.lock().unwrap();
+        let before = told
+            .iter()
+            .take_while(|msg| !matches!(msg, ValidatorMsg::Reports(batch) if batch.reports.iter().any(is_fill)));
+        let offset = |msg: &ValidatorMsg| match msg {
+            ValidatorMsg::ClockOffset { offset_ms } => Some(*offset_ms),
+            _ => None,
+        };
+        before.filter_map(offset).collect()
     }
 
     fn fills(&self) -> Vec<Report> {
@@ -384,37 +399,68 @@ async fn positions_are_confirmed_while_fills_are_still_being_read() {
     alone.running.stop(&[], 10 * SECOND).await;
 }
 
+fn one_fill(time_ms: i64) -> String {
+    format!(
+        r#"{{"fillList":[{{"tradeId":"7","orderId":"1","symbol":"BTCUSDT","side":"buy","price":"1","baseVolume":"1","tradeSide":"buy_single","cTime":"{time_ms}"}}],"endId":"7"}}"#
+    )
+}
+
 /// What is known of the exchange's clock may be wrong for a while. A fill that seems to be from the future would be
 /// refused then, and is not asked for again.
 #[actix_rt::test]
 async fn fills_from_the_future_wait_until_the_clock_is_right() {
     let born_ms = Clock::system().now_ms();
-    let is_asked = Arc::new(AtomicBool::new(false));
+    let is_asked = AtomicBool::new(false);
     let base = rest_server(move |head| {
-        let fill = format!(
-            r#"{{"fillList":[{{"tradeId":"7","orderId":"1","symbol":"BTCUSDT","side":"buy","price":"1","baseVolume":"1","tradeSide":"buy_single","cTime":"{born_ms}"}}],"endId":"7"}}"#
-        );
+        let fill = one_fill(born_ms);
         let behind_ms = if is_asked.load(SeqCst) { 0 } else { 40_000 };
         let time = format!(r#"{{"serverTime":"{}"}}"#, Clock::system().now_ms() - behind_ms);
         is_asked.fetch_or(head.contains("/order/fills"), SeqCst);
         let is = |part: &str| head.contains(part);
-        let data = if is("/public/time") { &time } else if is("/order/fills") { &fill } else { "[]" };
+        let data = if is("/public/time") {
+            &time
+        } else if is("/order/fills") {
+            &fill
+        } else {
+            "[]"
+        };
         (200, ok(data))
     })
     .await;
     let alone = Alone::build(&base, RestSettings::default(), ReconcilerSettings::default());
     until("the fill", || alone.fills().first().cloned()).await;
-    let told = alone.told.lock().unwrap().clone();
-    let offsets: Vec<i64> = told
-        .iter()
-        .take_while(|msg| !matches!(msg, ValidatorMsg::Reports(batch) if batch.reports.iter().any(is_fill)))
-        .filter_map(|msg| if let ValidatorMsg::ClockOffset { offset_ms } = msg { Some(*offset_ms) } else { None })
-        .collect();
+    let offsets = alone.offsets_before_the_fill();
     assert!(offsets.len() > 1, "it came by a wrong clock: {offsets:?}");
     assert!(offsets[0] < -30_000 && offsets.last().is_some_and(|ms| ms.abs() < 10_000), "{offsets:?}");
     let answered = alone.counters.answered_total();
     alone.port.send(ReconcilerMsg::FeedReady { at_ms: 1 }).await.unwrap();
     until("another round", || (alone.counters.answered_total() > answered).then_some(())).await;
     assert_eq!(alone.fills().len(), 1, "and once");
+    alone.running.stop(&[], 10 * SECOND).await;
+}
+
+/// Feeds ask the exchange for its time, too, and the validator hears of it from the reconciler alone.
+#[actix_rt::test]
+async fn fills_are_handed_on_by_the_clock_that_the_validator_knows() {
+    let born_ms = Clock::system().now_ms();
+    let (times, asked) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
+    let is_asked = Arc::clone(&asked);
+    let base = rest_server(move |head| {
+        let is = |part: &str| head.contains(part);
+        is_asked.fetch_or(is("/order/fills"), SeqCst);
+        if is("/public/time") {
+            // After a first wrong answer there is none.
+            let status = if times.fetch_add(1, SeqCst) == 0 { 200 } else { 500 };
+            return (status, ok(&format!(r#"{{"serverTime":"{}"}}"#, Clock::system().now_ms() - 40_000)));
+        }
+        (200, ok(if is("/order/fills") { one_fill(born_ms) } else { "[]".to_owned() }.as_str()))
+    })
+    .await;
+    let rest = RestSettings { tries: 1, ..RestSettings::default() };
+    let alone = Alone::build(&base, rest, ReconcilerSettings::default());
+    until("fills are asked for", || asked.load(SeqCst).then_some(())).await;
+    alone.skew.set(1);
+    until("the fill", || alone.fills().first().cloned()).await;
+    assert_eq!(alone.offsets_before_the_fill().last(), Some(&1));
     alone.running.stop(&[], 10 * SECOND).await;
 }

@@ -94,14 +94,16 @@ pub(super) struct Fills {
 /// What time it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
-    /// By the exchange's clock as it is known, ms since 1970.
-    pub exchange_ms: i64,
+    /// By ours, ms since 1970.
+    pub ms: i64,
+    /// The exchange's clock minus ours, as it is known.
+    pub offset_ms: i64,
     pub instant: Instant,
 }
 
 impl Now {
     fn is_before(self, report: &Report) -> bool {
-        check_private_time(report.exchange_time_ms(), self.exchange_ms, 0).is_err()
+        check_private_time(report.exchange_time_ms(), self.ms, self.offset_ms).is_err()
     }
 }
 

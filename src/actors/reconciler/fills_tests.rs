@@ -44,7 +44,7 @@ fn ids(reports: &[Report]) -> Vec<i64> {
 
 /// When every fill has happened.
 fn later() -> Now {
-    Now { exchange_ms: i64::MAX / 2, instant: Instant::now() }
+    Now { ms: i64::MAX / 2, offset_ms: 0, instant: Instant::now() }
 }
 
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ proptest! {
             std::iter::once(Happens::Round).chain(std::iter::repeat_n(Happens::Question, 25))
         });
         for what in story.into_iter().chain(right).chain(calm) {
-            let now = Now { exchange_ms: (last - behind) * MINUTE, instant };
+            let now = Now { ms: last * MINUTE, offset_ms: -behind * MINUTE, instant };
             let of_age = fills.come_of_age(now);
             prop_assert!(of_age.is_sorted_by_key(Report::exchange_time_ms));
             handed_on.extend(ids(&of_age));
@@ -184,14 +184,14 @@ fn old_fills_that_cannot_be_read_are_left_out_and_new_ones_never() {
 #[test]
 fn a_fill_is_not_held_back_for_ever_nor_are_more_than_fit() {
     let mut fills = Fills::since(0);
-    let now = Now { exchange_ms: 0, instant: Instant::now() };
+    let now = Now { ms: 0, offset_ms: 0, instant: Instant::now() };
     fills.begin([Product::UsdtFutures]);
     let mut rows: Vec<Report> = (1..=HELD_MAX as i64 + 3).map(fill).collect();
     assert_eq!(fills.answered(&mut rows, None, now), Step::Done);
     assert_eq!(rows.len(), 3, "what does not fit is handed on");
     assert_eq!(fills.come_of_age(now).len(), 0);
     assert_eq!(fills.since_ms.get(&Product::UsdtFutures), None, "such a time says nothing of what was read");
-    assert_eq!(fills.come_of_age(Now { exchange_ms: 2 * MINUTE, ..now }).len(), 2, "their time has come");
+    assert_eq!(fills.come_of_age(Now { offset_ms: 2 * MINUTE, ..now }).len(), 2, "their time has come");
     let much_later = Now { instant: now.instant + HELD_LONGEST, ..now };
     assert_eq!(fills.come_of_age(much_later).len(), HELD_MAX - 2);
     assert!(!fills.is_holding());

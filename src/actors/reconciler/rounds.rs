@@ -48,6 +48,8 @@ pub(super) struct Rounds {
     progress: Progress,
     wanted: Rc<Wanted>,
     fills: Fills,
+    /// What the validator was told last of the exchange's clock.
+    told_offset_ms: Option<i64>,
     /// Last known state of each configured contract; `None` = not listed.
     contracts: FxHashMap<SymbolId, Option<String>>,
     /// What people were told, `None` before the first outcome: a former incarnation may have told them anything, so the
@@ -81,6 +83,7 @@ impl Rounds {
             progress,
             wanted,
             fills: Fills::since(0),
+            told_offset_ms: None,
             contracts: FxHashMap::default(),
             failing: None,
             key_refused: None,
@@ -229,7 +232,10 @@ impl Rounds {
 
     async fn clock(&mut self) -> Result<(), Gone> {
         match self.patiently(self.rest.measure_skew()).await {
-            Ok(offset_ms) => self.validator(ValidatorMsg::ClockOffset { offset_ms }).await,
+            Ok(offset_ms) => {
+                self.told_offset_ms = Some(offset_ms);
+                self.validator(ValidatorMsg::ClockOffset { offset_ms }).await
+            }
             Err(error) => {
                 self.failed("time", &error).await?;
                 Ok(())
@@ -263,8 +269,8 @@ impl Rounds {
         let asked = self.rest.fills(generation, product, since_ms, cursor, &is_known);
         match self.patiently(asked).await {
             Ok((mut answer, left)) => {
-                let was_holding = self.fills.is_holding();
-                let step = self.fills.answered(&mut answer.reports, left, self.now());
+                let (now, was_holding) = (self.now(), self.fills.is_holding());
+                let step = self.fills.answered(&mut answer.reports, left, now);
                 if self.fills.is_holding() && !was_holding {
                     warn!(
                         ?product,
@@ -280,6 +286,7 @@ impl Rounds {
                         warn!(?product, since_ms, "too many outages with unread fills; these are left out");
                     }
                 }
+                self.tell_clock(now.offset_ms).await?;
                 self.hand_on(answer).await.map(Ok)
             }
             Err(error) => {
@@ -292,8 +299,16 @@ impl Rounds {
     }
 
     fn now(&self) -> Now {
-        let exchange_ms = self.rest.skew().exchange_ms(self.clock.now_ms());
-        Now { exchange_ms, instant: Instant::now() }
+        Now { ms: self.clock.now_ms(), offset_ms: self.rest.skew().offset_ms(), instant: Instant::now() }
+    }
+
+    /// Tells the validator by which clock fills are handed on: others ask the exchange for its time, too, and it would
+    /// judge by an older answer.
+    async fn tell_clock(&mut self, offset_ms: i64) -> Result<(), Gone> {
+        if self.told_offset_ms.replace(offset_ms) == Some(offset_ms) {
+            return Ok(());
+        }
+        self.validator(ValidatorMsg::ClockOffset { offset_ms }).await
     }
 
     /// Hands on fills whose time has come, or for which the clock was found to be another.
@@ -301,7 +316,9 @@ impl Rounds {
         if !self.fills.is_holding() {
             return Ok(());
         }
-        let reports = self.fills.come_of_age(self.now());
+        let now = self.now();
+        let reports = self.fills.come_of_age(now);
+        self.tell_clock(now.offset_ms).await?;
         self.hand_on(Decoded { reports, ..Decoded::default() }).await
     }
 
