@@ -140,7 +140,8 @@ fn waits(world: &World, deaths: u64, apart: Duration) -> Vec<u64> {
 fn no_death_waits_longer_than_restart_backoff_max_ms() {
     let world =
         world("max_deaths_in_a_row = 1000\nmax_deaths = 1000\nrestart_backoff_ms = 2\nrestart_backoff_max_ms = 20");
-    let waits = waits(&world, 12, Duration::ZERO);
+    // Of more in one minute the journal tells the number only.
+    let waits = waits(&world, 10, Duration::ZERO);
     assert_eq!(waits[0], 0, "the first waits for nothing: {waits:?}");
     assert!(waits[1] <= 2 && waits.iter().all(|ms| *ms <= 20), "{waits:?}");
     assert!(waits.iter().any(|ms| *ms > 2), "it does grow: {waits:?}");
