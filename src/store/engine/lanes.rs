@@ -250,13 +250,7 @@ impl Session<'_> {
                 return Err(Broken::lost(Class::Transient, "other", why));
             }
             Some(Answer::WrongType { key, have }) => {
-                if !(self.engine.settings.migrate && self.migrate(&key, now, now_ms)) {
-                    tracing::error!(%key, %have, remedy = Class::Data.remedy(), "key quarantined, events go on without it");
-                    self.note_quarantine(&key, Class::Data);
-                    self.publishing.blocked.insert(key);
-                    desk.board().failed("wrong_type");
-                    Counts::add(&counts.quarantined_keys, 1);
-                }
+                self.foreign_type(key, &have, now, now_ms);
             }
             None => {
                 tracing::error!("the event script answered something unknown");

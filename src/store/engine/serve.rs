@@ -278,6 +278,8 @@ impl<'a> Session<'a> {
                 self.sending.words(Tag::OwnedEvents(i), &["EXISTS", key]);
             }
         }
+        // Before the lock goes: what was just taken out of the shelf is not settled.
+        shelf.outstanding = self.outstanding.len() + self.sending.len();
         drop(shelf);
         if self.may_publish() {
             if self.is_cluster() {

@@ -199,8 +199,21 @@ impl Session<'_> {
         self.engine.desk.board().counts.quarantined_keys.store(keys as u64, Relaxed);
     }
 
+    /// A key of events holds `have`, another type: it is put aside, or events go on without it.
+    pub(super) fn foreign_type(&mut self, key: String, have: &str, now: Instant, now_ms: i64) {
+        if self.engine.settings.migrate && self.migrate(&key, now, now_ms) {
+            return;
+        }
+        tracing::error!(%key, have, remedy = Class::Data.remedy(), "key quarantined, events go on without it");
+        self.note_quarantine(&key, Class::Data);
+        self.publishing.blocked.insert(key);
+        let board = self.engine.desk.board();
+        board.failed("wrong_type");
+        Counts::add(&board.counts.quarantined_keys, 1);
+    }
+
     /// Puts a key of a foreign type aside. False: it was put aside a moment ago, somebody keeps writing it.
-    pub(super) fn migrate(&mut self, key: &str, now: Instant, now_ms: i64) -> bool {
+    fn migrate(&mut self, key: &str, now: Instant, now_ms: i64) -> bool {
         self.migrate_by(key, now, now_ms, |session, key, aside| {
             session.extra.words(Tag::Control, &["RENAME", &key, &aside]);
             session.extra.words(Tag::Control, &["PERSIST", &aside]);
@@ -274,14 +287,7 @@ impl Session<'_> {
                 self.publishing.off = 0;
             }
             Some(Answer::WrongType { key, have }) => {
-                if self.engine.settings.migrate && self.migrate(&key, now, now_ms) {
-                    return Ok(());
-                }
-                tracing::error!(%key, %have, remedy = Class::Data.remedy(), "key quarantined, events go on without it");
-                self.note_quarantine(&key, Class::Data);
-                self.publishing.blocked.insert(key);
-                desk.board().failed("wrong_type");
-                Counts::add(&counts.quarantined_keys, 1);
+                self.foreign_type(key, &have, now, now_ms);
             }
             None => {
                 tracing::error!("the event script answered something unknown");
