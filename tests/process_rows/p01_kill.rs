@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use trapline::venue::{FaultName, FaultSpec, ScriptChoice, VenueConfig};
 
 /// Where it is killed, and up to which visit.
-// A start writes twelve lines for sure: its own and one of each room.
+/// A start writes twelve lines for sure: its own and one of each room.
 const POINTS: [(&str, u64); 13] = [
     ("spool.append=kill", 8),
     ("spool.inserted=kill", 8),

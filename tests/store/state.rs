@@ -193,12 +193,8 @@ fn a_stale_mark_stands_in_every_mirror_and_goes_with_the_next_value() {
     });
 }
 
-#[test]
-fn what_a_former_process_left_can_be_marked_stale() {
-    if skip() {
-        return;
-    }
-    let server = Server::start(&[]);
+/// Another writer than the one that wrote a price and no position, and died; what it left has been read.
+fn successor(server: &Server, meanwhile: impl FnOnce()) -> Daemon {
     let daemon = Setup::at(&server.socket()).start();
     daemon.price(1);
     daemon.flat(HoldSide::Long, 1);
@@ -206,8 +202,19 @@ fn what_a_former_process_left_can_be_marked_stale() {
     daemon.wait_written(1);
     wait_for("written", || server.field("current_position", "stale").as_deref() == Some("0"));
     daemon.crash();
+    meanwhile();
     let daemon = Setup::at(&server.socket()).start();
     wait_for("up", || daemon.board.link() == LinkState::Up);
+    daemon
+}
+
+#[test]
+fn what_a_former_process_left_can_be_marked_stale() {
+    if skip() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let daemon = successor(&server, || {});
     let mark = Some(StaleMark { since_ms: 1, reason: "login_refused" });
     {
         let mut shelf = daemon.desk.shelf();
@@ -232,16 +239,9 @@ fn what_a_former_process_left_and_is_gone_or_changed_meanwhile_gets_no_mark() {
         return;
     }
     let server = Server::start(&[]);
-    let daemon = Setup::at(&server.socket()).start();
-    daemon.price(1);
-    daemon.flat(HoldSide::Long, 1);
-    daemon.flat(HoldSide::Short, 1);
-    daemon.wait_written(1);
-    wait_for("written", || server.field("current_position", "stale").as_deref() == Some("0"));
-    daemon.crash();
-    server.run(&["EXPIRE", "long_trader_position", "1000"]);
-    let daemon = Setup::at(&server.socket()).start();
-    wait_for("up", || daemon.board.link() == LinkState::Up);
+    let daemon = successor(&server, || {
+        server.run(&["EXPIRE", "long_trader_position", "1000"]);
+    });
     // What was left has been read. Now others take it away, expire it, or write it.
     let gone = ["current_position", "trapline:BTCUSDT:position:short", KEY, "active_position"];
     for key in gone {

@@ -93,7 +93,7 @@ fn slope(row: &Row, most: f64) -> Result<(String, bool), String> {
     let Some((mib, hours)) = long.into_iter().reduce(|a, b| if a.0 >= b.0 { a } else { b }) else {
         let seen =
             if longest > 0.0 { format!("seen over {} h", number(longest)) } else { "runs were short".to_owned() };
-        return Err(format!("not judged: {seen}, an hour is wanted (`scripts/soak`)"));
+        return Err(format!("not judged: {seen}, an hour of long lives is wanted (`scripts/soak --one-life`)"));
     };
     Ok((format!("{} MiB, seen over {} h", number(mib), number(hours)), mib <= most))
 }
