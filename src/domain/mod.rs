@@ -14,6 +14,7 @@ pub mod position_book;
 pub mod rate;
 pub mod refusal;
 pub mod regime;
+pub mod remembered;
 pub mod report;
 pub mod symbol;
 pub mod symbol_watch;

@@ -24,7 +24,7 @@ use super::supervisor::{Born, Died, ZombieEnded};
 use crate::clock::Clock;
 use crate::fault_points;
 
-/// Messages handled before others on the arbiter get their turn.
+/// Messages handled before others on the arbiter get their turn, unless they take long.
 const BURST: u32 = 64;
 
 /// What an incarnation is told.
@@ -97,11 +97,15 @@ impl<R: Room> Shell<R> {
     }
 
     fn turn(&mut self, done: bool, last: bool) -> Next<R::Msg> {
+        self.turn_at(Instant::now(), done, last)
+    }
+
+    fn turn_at(&mut self, now: Instant, done: bool, last: bool) -> Next<R::Msg> {
         let mut recovery = None;
         let next = self.cell.turn(Turn {
             recovery: &mut recovery,
             epoch: self.right.epoch,
-            now: Instant::now(),
+            now,
             done,
             outbox: &mut self.cx.outbox,
             checkpoint: &mut self.cx.checkpoint,
@@ -173,6 +177,8 @@ impl<R: Room> Shell<R> {
 
     fn work(&mut self, ctx: &mut Context<Self>) {
         let mut done = false;
+        // The beats of all rooms on this thread wait for the end of it.
+        let until = Instant::now() + beat_interval(self.cell.card.deadline) / 2;
         for _ in 0..BURST {
             if let Some((cause, note)) = self.cx.life.take_death() {
                 if done && matches!(self.turn(true, true), Next::Revoked) {
@@ -191,7 +197,11 @@ impl<R: Room> Shell<R> {
                     return;
                 }
             }
-            let next = self.turn(done, false);
+            let now = Instant::now();
+            if now > until && done {
+                break;
+            }
+            let next = self.turn_at(now, done, false);
             let env = match next {
                 Next::Message(env) => env,
                 Next::Poison => {
@@ -235,10 +245,14 @@ impl<R: Room> Shell<R> {
         self.again(ctx);
     }
 
-    /// Comes back after whatever else is ready on this arbiter.
+    /// Comes back after whatever else is ready on this arbiter, timers included: a room that always has work would else
+    /// keep the thread from looking at them, and every room on it would seem to hang.
     fn again(&self, ctx: &mut Context<Self>) {
         let me = ctx.address();
-        actix_rt::spawn(async move { me.do_send(Poke) });
+        actix_rt::spawn(async move {
+            tokio::task::yield_now().await;
+            me.do_send(Poke);
+        });
     }
 
     fn drain_step(&mut self, ctx: &mut Context<Self>) {

@@ -42,6 +42,32 @@ async fn rooms_on_one_thread_panic_alone_and_hang_together() {
     assert!(running.stop(&[], PATIENCE).await.is_empty());
 }
 
+/// However much there is to do: each message is well within the deadline, and so nobody hangs, neither the room that is
+/// never idle nor one beside it on the same thread.
+#[actix_rt::test]
+async fn a_room_that_is_never_idle_is_not_taken_to_hang() {
+    for (ms, count) in [(2, 1_500), (30, 100)] {
+        let (busy, idle) = (Seen::default(), Seen::default());
+        let mut tree = Tree::new(config());
+        let group = tree.group("g", Strategy::OneForOne, Budgets::default());
+        let deadline = Duration::from_millis(500);
+        let (card_busy, card_idle) =
+            (Card { deadline, mailbox: 2_000, ..card("busy") }, Card { deadline, ..card("idle") });
+        let (port, port_idle) = (tree.port(&card_busy), tree.port(&card_idle));
+        tree.room(group, card_busy, port.clone(), worker("busy", &busy, None));
+        tree.room(group, card_idle, port_idle.clone(), worker("idle", &idle, None));
+        tree.share_thread(&["busy", "idle"]);
+        let running = tree.start();
+        for _ in 0..count {
+            port.send(Job::Sleep(ms)).await.expect("sent");
+        }
+        port.send(Job::Number(1)).await.expect("sent");
+        until("all is handled", || busy.numbers().contains(&1)).await;
+        assert_eq!((busy.births().len(), idle.births().len()), (1, 1), "{count} times {ms} ms");
+        assert!(running.stop(&[], PATIENCE).await.is_empty());
+    }
+}
+
 /// Sleeps past its deadline, then sends past its means: straight to a port.
 struct Straight(trapline::supervise::Port<Job>, Seen);
 
