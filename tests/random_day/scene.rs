@@ -233,8 +233,16 @@ pub fn options() -> Options {
             more("freshness", &format!("position_ms = {POSITION_LIMIT_MS}\nmarket_ms = {MARKET_LIMIT_MS}")),
             more("supervision", "max_deaths = 40\nmax_zombies = 16"),
         ],
+        env: deployed_environment(),
         ..Options::default()
     }
+}
+
+/// What the service file gives to the daemon: what is measured is what runs.
+fn deployed_environment() -> Vec<(&'static str, std::ffi::OsString)> {
+    let lines = include_str!("../../deploy/trapline.service").lines();
+    let pairs = lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    pairs.map(|(name, value)| (name, value.into())).collect()
 }
 
 /// Every symbol but the first opens, adds, turns round and closes, over and over, at moments of the seed.

@@ -248,7 +248,9 @@ fn what_a_former_process_left_and_is_gone_or_changed_meanwhile_gets_no_mark() {
         assert_eq!(server.run(&["DEL", key]), redis::Value::Int(1), "{key} was there");
     }
     server.run(&["SET", "short_trader_position", "{\"newer\":true}"]);
-    let is_settled = || daemon.desk.shelf().is_settled();
+    // A connection that was lost meanwhile, and made again, has everything before it once more.
+    let is_up = || daemon.board.link() == LinkState::Up;
+    let is_settled = || is_up() && daemon.desk.shelf().is_settled() && is_up();
     let mark = |since_ms, reason| {
         let mut shelf = daemon.desk.shelf();
         let mark = Some(StaleMark { since_ms, reason });
