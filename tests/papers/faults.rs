@@ -96,7 +96,10 @@ fn memory_is_judged_by_its_worst_run_and_its_slope_only_over_an_hour() {
     assert!(row(&steep, "| memory per day").ends_with("| 1.5 MiB, seen over 1.5 h | **no** |"), "{steep}");
     assert!(row(&page_of(40.0, 1.5), "| memory per day").ends_with("| 0.938 MiB, seen over 1.5 h | yes |"));
     let short = page_of(1.0, 0.5);
-    assert!(row(&short, "| memory per day").contains("not judged: seen over 0.5 h, an hour of long lives is wanted"), "{short}");
+    assert!(
+        row(&short, "| memory per day").contains("not judged: seen over 0.5 h, an hour of long lives is wanted"),
+        "{short}"
+    );
     assert!(row(&short, "| memory per death").ends_with("| 0.6 | yes |"));
     assert!(row(&short, "| resident after many deaths").ends_with("| 54.4 | yes |"));
     assert!(row(&short, "| threads left behind").ends_with("| 0 | yes |"));
