@@ -352,8 +352,8 @@ section! {
         death_window_ms: u64 = 60_000; range(1_000..=86_400_000),
         /// Restarts in a row because something the room needs is down.
         max_retries: u32 = 1_000; range(1..=1_000_000),
-        /// A room's second death waits up to so long, ms, each further one up to twice as long. The first waits for
-        /// nothing, nor does one that a message brought about.
+        /// A room's second death waits up to so long, ms, each further one up to twice as long. The first is not held
+        /// back, nor is one that a message brought about; where something it needs is down, the first waits as well.
         restart_backoff_ms: u64 = whole_ms(Backoff::default().base); range(1..=60_000),
         /// No death waits longer, ms.
         restart_backoff_max_ms: u64 = whole_ms(Backoff::default().cap); range(1..=3_600_000),
