@@ -3,6 +3,9 @@
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 
+/// Of so many newest events the identity is known: as many as are read from the spool at the start.
+pub const REMEMBERED: usize = 100_000;
+
 /// What is kept of an event's identity: enough that two never meet by chance, or by somebody's wish.
 pub type Print = u128;
 
@@ -19,8 +22,7 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// As many as are read from the spool at the start.
-    pub const MAX: usize = 100_000;
+    pub const MAX: usize = REMEMBERED;
 
     /// Oldest first.
     pub fn of(prints: Vec<Print>) -> Self {

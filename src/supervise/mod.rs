@@ -15,6 +15,7 @@ mod cell_tests;
 mod crash;
 mod cx;
 mod fence;
+mod frames;
 mod incarnation;
 pub mod journal;
 mod judge;

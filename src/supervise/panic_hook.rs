@@ -1,10 +1,11 @@
 //! Catches panics with their place and backtrace, for code that runs inside a shell.
 
 use std::any::Any;
-use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Once};
+use std::sync::Once;
+
+use super::frames::Frames;
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
@@ -17,8 +18,8 @@ pub(crate) struct PanicNote {
     pub(crate) text: String,
     /// `file:line:column`.
     pub(crate) location: Option<String>,
-    /// Captured, not yet symbolised: that takes a millisecond and is the journal thread's work.
-    pub(crate) backtrace: Option<Arc<Backtrace>>,
+    /// Captured, not yet named: that is the journal thread's work.
+    pub(crate) backtrace: Option<Frames>,
 }
 
 /// Panics inside [`catch`] are kept for the crash report; all others go to the hook that was there before.
@@ -34,18 +35,19 @@ pub(crate) fn install() {
             let note = PanicNote {
                 text: payload_text(info.payload()),
                 location: info.location().map(ToString::to_string),
-                backtrace: Some(Arc::new(Backtrace::force_capture())),
+                backtrace: Some(Frames::capture()),
             };
             let _ = NOTE.try_with(|slot| slot.replace(Some(note)));
         }));
     });
 }
 
-/// Reads the program's symbols now, once. The first backtrace that becomes text does it else, for 80 ms and more, and a
-/// panic meanwhile waits for it: there is one lock for all of the process' backtraces.
+/// Reads the program's symbols now, once. The first backtrace that becomes text does it else, and a panic meanwhile waits
+/// for it: there is one lock for all of the process' backtraces. And a program that was replaced on disk is not found
+/// any more.
 pub(crate) fn load_symbols() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| drop(Backtrace::force_capture().to_string()));
+    ONCE.call_once(|| drop(Frames::capture().named()));
 }
 
 /// Runs `f`; a panic comes back as a note. Whoever calls throws away what `f` was changing.

@@ -215,6 +215,8 @@ pub struct VenueConfig {
     pub script: ScriptChoice,
     /// Beside the main account; those that only the script names are added by themselves.
     pub sub_accounts: Vec<SubAccount>,
+    /// What each account begins with, worth so many dollars; one that trades at random gets a hundred times as much.
+    pub funds: f64,
     /// How many fills, finished orders and closed positions REST still tells.
     pub kept: usize,
     /// The truth log's file, see [`super::market::truth`].
@@ -245,6 +247,7 @@ impl Default for VenueConfig {
             start_ms: None,
             script: ScriptChoice::default(),
             sub_accounts: Vec::new(),
+            funds: 10_000.0,
             kept: super::account::AccountConfig::default().kept,
             truth: None,
             firehose: None,

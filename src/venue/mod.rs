@@ -179,7 +179,7 @@ fn account_of(config: &VenueConfig, script: &ScriptChoice, market: &Market, owne
         Product::UsdtFutures => ("USDT".to_owned(), 1.0),
         Product::UsdcFutures => ("USDC".to_owned(), 1.0),
     };
-    let balance = Instrument { size_scale: 4, ..first.clone() }.size(10_000.0 * rich / worth.max(1e-9));
+    let balance = Instrument { size_scale: 4, ..first.clone() }.size(config.funds * rich / worth.max(1e-9));
     let balance = balance.normalize();
     // No id of one account is one of another.
     let seed = config.seed ^ (owner as u64) << 32;

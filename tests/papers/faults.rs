@@ -1,6 +1,9 @@
 //! The page of faults says what the figures say: nothing left out, nothing better than it was.
 
 // The page is made by a program of its own, random_day.
+#[path = "../random_day/measure.rs"]
+#[allow(dead_code, reason = "only how a slope is told is tried here")]
+mod measure;
 #[path = "../random_day/quantile.rs"]
 mod quantile;
 #[path = "../random_day/render/mod.rs"]
@@ -85,17 +88,21 @@ fn events_count_as_safe_only_if_one_run_had_enough_of_them() {
 
 #[test]
 fn memory_is_judged_by_its_worst_run_and_its_slope_only_over_an_hour() {
-    let slope = |kib: f64, hours: f64, max: f64| {
-        day(1, 10, 0, &json!({"RSS slope KiB/h": kib, "hours the slope was seen over": hours, "RSS max MiB": max}))
+    let slope = |kib: f64, error: f64, hours: f64, max: f64| {
+        let of = ["RSS slope KiB/h", "error of the slope KiB/h", "hours the slope was seen over", "RSS max MiB"];
+        let more: serde_json::Map<_, _> =
+            of.map(str::to_owned).into_iter().zip([kib, error, hours, max].map(Value::from)).collect();
+        day(1, 10, 0, &Value::Object(more))
     };
     let leaks = line("leaks", &json!({"more": {"RSS KiB per death": 0.6, "RSS MiB": 54.4, "threads more": 0.0}}));
     // The worse run is not the newest.
-    let page_of = |kib, hours| page(&[slope(kib, hours, 64.0), day(2, 10, 0, &json!({})), leaks.clone()]);
-    let steep = page_of(64.0, 1.5);
+    let page_of = |kib, error, hours| page(&[slope(kib, error, hours, 64.0), day(2, 10, 0, &json!({})), leaks.clone()]);
+    let steep = page_of(128.0, 32.0, 1.5);
     assert!(row(&steep, "| resident at most in the random day").ends_with("| 64 | **no** |"));
-    assert!(row(&steep, "| memory per day").ends_with("| 1.5 MiB, seen over 1.5 h | **no** |"), "{steep}");
-    assert!(row(&page_of(40.0, 1.5), "| memory per day").ends_with("| 0.938 MiB, seen over 1.5 h | yes |"));
-    let short = page_of(1.0, 0.5);
+    assert!(row(&steep, "| memory per day").ends_with("| 3 ± 1.5 MiB, seen over 1.5 h | **no** |"), "{steep}");
+    let flat = page_of(128.0, 64.0, 1.5);
+    assert!(row(&flat, "| memory per day").ends_with("| 3 ± 3 MiB, seen over 1.5 h | yes |"), "{flat}");
+    let short = page_of(1.0, 1.0, 0.5);
     assert!(
         row(&short, "| memory per day").contains("not judged: seen over 0.5 h, an hour of long lives is wanted"),
         "{short}"
@@ -104,6 +111,28 @@ fn memory_is_judged_by_its_worst_run_and_its_slope_only_over_an_hour() {
     assert!(row(&short, "| resident after many deaths").ends_with("| 54.4 | yes |"));
     assert!(row(&short, "| threads left behind").ends_with("| 0 | yes |"));
     assert!(row(&short, "| descriptors left behind").ends_with("| – | not measured |"));
+}
+
+/// A slope is told from noise; and what fills up once, before all that is bounded has been full, is none.
+#[test]
+fn a_slope_is_found_behind_the_noise_and_filling_up_is_none() {
+    use measure::{Look, Looks};
+    let looks = |steep_kib: f64, events: fn(u64) -> u64| {
+        let mut looks = Looks::default();
+        for s in 0..7_200_u64 {
+            // Rises fast at first; noise of 2 MiB that returns within minutes.
+            let filling = 20_000.0 * (s as f64 / 900.0).min(1.0);
+            let noise = 1_024.0 * (s as f64 / 97.0).sin() + 1_024.0 * ((s / 60 * 7_919 % 101) as f64 / 50.5 - 1.0);
+            let rss_kib = 40_000.0 + filling + noise + steep_kib * s as f64 / 3_600.0;
+            looks.add(Some(Look { pid: 1, age_s: s as f64, events: events(s), rss_kib, fds: 1.0, threads: 1.0 }));
+        }
+        looks.slope(|look| look.rss_kib)
+    };
+    let flat = looks(0.0, |s| s * 100).expect("long enough");
+    assert!(flat.per_hour.abs() <= 2.0 * flat.error && flat.error < 1_024.0 && flat.hours > 1.6, "{flat:?}");
+    let steep = looks(5_000.0, |s| s * 100).expect("long enough");
+    assert!((steep.per_hour - 5_000.0).abs() <= 2.0 * steep.error && steep.error < 1_024.0, "{steep:?}");
+    assert!(looks(0.0, |_| 99_999).is_none(), "not everything has been full");
 }
 
 #[test]

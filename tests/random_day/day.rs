@@ -4,8 +4,9 @@
 use crate::Wanted;
 use crate::chaos::Chaos;
 use crate::eyes::{self, Shared, lock};
-use crate::measure::{Looks, look, quantile};
+use crate::measure::{Looks, look};
 use crate::plan::Plan;
+use crate::quantile::quantile;
 use crate::scene::{SYMBOLS, Scene};
 use crate::support::figures::Figures;
 use crate::support::wait_for;
@@ -64,7 +65,7 @@ pub fn run(wanted: &Wanted) -> Told {
         chaos: Chaos::new(),
         looks: Looks::default(),
         lives: BTreeMap::new(),
-        born: (scene.daemon.child.id(), Instant::now()),
+        born: (scene.daemon.child.id(), Instant::now(), 0),
         looked: Instant::now(),
         log: std::fs::File::create(scene.folder.path().join("troubles")).expect("the list of troubles"),
     };
@@ -122,7 +123,8 @@ struct Day {
     looks: Looks,
     /// The newest count of each life of the process.
     lives: BTreeMap<u32, Messages>,
-    born: (u32, Instant),
+    /// The life that goes on: its process, when it began, events before it.
+    born: (u32, Instant, u64),
     looked: Instant,
     log: std::fs::File,
 }
@@ -135,7 +137,7 @@ impl Day {
         let mut due = Instant::now();
         while Instant::now() < until {
             self.chaos.step(scene, shared);
-            self.look(scene);
+            self.look(scene, shared);
             if Instant::now() >= due && self.chaos.can(&next.what) {
                 self.tell(&format!("{:?} for {} ms", next.what, next.ms));
                 self.chaos.start(&next, scene, shared);
@@ -154,16 +156,17 @@ impl Day {
         let _ = writeln!(self.log, "{at} {what}");
     }
 
-    fn look(&mut self, scene: &Scene) {
+    fn look(&mut self, scene: &Scene, shared: &Shared) {
         if self.looked.elapsed() < Duration::from_secs(1) {
             return;
         }
         self.looked = Instant::now();
         let pid = scene.daemon.child.id();
         if self.born.0 != pid {
-            self.born = (pid, Instant::now());
+            self.born = (pid, Instant::now(), shared.events());
         }
-        self.looks.add(look(pid, self.born.1.elapsed().as_secs_f64()));
+        let (_, since, before) = self.born;
+        self.looks.add(look(pid, since.elapsed().as_secs_f64(), shared.events().saturating_sub(before)));
     }
 
     /// All faults end, the picture has to become fresh, the exchange stands still, everything is compared.
@@ -255,9 +258,10 @@ impl Told {
         more.insert("starts of the daemon", self.starts.into());
         more.insert("latest stale mark, ms after its limit", self.mark_lag_ms.into());
         more.insert("RSS max MiB", ((self.looks.max(|l| l.rss_kib) / 102.4).round() / 10.0).into());
-        if let Some((kib, hours)) = slope {
-            more.insert("RSS slope KiB/h", kib.round().into());
-            more.insert("hours the slope was seen over", ((hours * 100.0).round() / 100.0).into());
+        if let Some(slope) = slope {
+            more.insert("RSS slope KiB/h", slope.per_hour.round().into());
+            more.insert("error of the slope KiB/h", slope.error.round().into());
+            more.insert("hours the slope was seen over", ((slope.hours * 100.0).round() / 100.0).into());
             more.insert("RSS MiB, least of each tenth", self.tenths_mib().into());
         }
         more.insert("fds max", self.looks.max(|l| l.fds).into());
@@ -332,16 +336,19 @@ impl Told {
         ];
         for (name, get, unit) in rows {
             let slope = self.looks.slope(get).map_or_else(
-                || "no life of half an hour".to_owned(),
-                |(slope, hours)| format!("{:.2} (over {hours:.2} h of lives)", slope / unit),
+                || "no life was long enough".to_owned(),
+                |slope| {
+                    let (steep, error, hours) = (slope.per_hour / unit, 2.0 * slope.error / unit, slope.hours);
+                    format!("{steep:.2} ± {error:.2} (over {hours:.2} h of lives)")
+                },
             );
             let _ = writeln!(text, "| {name} | {:.1} | {slope} |", self.looks.max(get) / unit);
         }
         let tenths: Vec<String> = self.tenths_mib().iter().map(f64::to_string).collect();
         let _ = writeln!(
             text,
-            "\nThe slope is that of the least of each minute, in lives of half an hour or more, their first five minutes \
-             left out. Least memory in each tenth of the longest life, MiB: {}.",
+            "\nThe slope is that of the least of each minute, ± twice its standard error, in lives of half an hour or more; \
+             what came before every buffer had been full once, after 100 000 events, is left out. Least memory in each tenth of the longest life, MiB: {}.",
             tenths.join(", ")
         );
         text.push_str(

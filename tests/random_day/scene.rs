@@ -146,6 +146,8 @@ impl Scene {
             symbols: SYMBOLS.map(str::to_owned).to_vec(),
             seed,
             script: ScriptChoice::Given(script(seed, fills)),
+            // Fees of some million fills.
+            funds: 1_000_000.0,
             kept: 20_000,
             truth: Some(pipe),
             limits: no_limits(),

@@ -1,10 +1,8 @@
 //! What the journal says: one record a line.
 
-use std::backtrace::Backtrace;
-use std::sync::Arc;
-
 use serde::Serialize;
 
+use crate::supervise::frames::Frames;
 use crate::supervise::quarantine::hash;
 
 /// One of the last messages of a dead incarnation.
@@ -30,7 +28,7 @@ pub struct CrashReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     #[serde(skip)]
-    pub(crate) raw_backtrace: Option<Arc<Backtrace>>,
+    pub(crate) raw_backtrace: Option<Frames>,
     /// Frames of this crate first found, at most 4 KiB; filled on the journal's thread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,

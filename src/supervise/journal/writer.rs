@@ -157,8 +157,7 @@ impl Writer {
                 if storms > FINGERPRINTS {
                     self.end_storms();
                 }
-                report.backtrace =
-                    report.raw_backtrace.take().map(|raw| cut(&shorten(&raw.to_string()), 4096).to_owned());
+                report.backtrace = report.raw_backtrace.take().map(|frames| cut(&frames.named(), 4096).to_owned());
             }
             Record::Restarted { fingerprint, recovery_us, .. } => {
                 if let Some(storm) = self.storms.get_mut(fingerprint)
@@ -253,33 +252,4 @@ impl Writer {
             }
         }
     }
-}
-
-/// Leaves out the frames of the panic machinery and of the runtime below the room.
-fn shorten(backtrace: &str) -> String {
-    let skip = [
-        "std::panicking",
-        "core::panicking",
-        "rust_begin_unwind",
-        "std::backtrace",
-        "panic_hook",
-        "tokio::",
-        "actix",
-        "std::sys",
-    ];
-    let mut out = String::new();
-    let mut lines = backtrace.lines().peekable();
-    while let Some(frame) = lines.next() {
-        let place = lines.next_if(|line| line.trim_start().starts_with("at "));
-        if skip.iter().any(|word| frame.contains(word)) {
-            continue;
-        }
-        out.push_str(frame.trim());
-        if let Some(place) = place {
-            out.push(' ');
-            out.push_str(place.trim());
-        }
-        out.push('\n');
-    }
-    out
 }

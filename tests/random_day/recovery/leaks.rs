@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 /// What a process takes when it is at rest: the least of several looks.
 fn rest(pid: u32) -> Look {
-    let mut least = look(pid, 0.0).expect("a process");
+    let mut least = look(pid, 0.0, 0).expect("a process");
     for _ in 0..50 {
         std::thread::sleep(Duration::from_millis(100));
-        let seen = look(pid, 0.0).expect("a process");
+        let seen = look(pid, 0.0, 0).expect("a process");
         least.rss_kib = least.rss_kib.min(seen.rss_kib);
         least.fds = least.fds.min(seen.fds);
         least.threads = least.threads.min(seen.threads);

@@ -4,7 +4,7 @@
 mod bench;
 mod leaks;
 
-use crate::measure::quantile;
+use crate::quantile::quantile;
 use crate::rooms::{self, Arrived, Doom, Job, card, relay, send};
 use crate::scene::signal;
 use crate::support::figures::Figures;

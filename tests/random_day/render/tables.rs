@@ -156,6 +156,7 @@ fn days(rows: &Rows, text: &mut String) {
         ("latest stale mark, ms after its limit", "latest stale mark, ms"),
         ("RSS max MiB", "MiB at most"),
         ("RSS slope KiB/h", "KiB/h"),
+        ("error of the slope KiB/h", "± of it"),
         ("fds max", "descriptors"),
         ("threads max", "threads"),
     ];
