@@ -17,6 +17,8 @@ mod p03_storm;
 mod p04_never;
 #[path = "process_rows/p05_hang.rs"]
 mod p05_hang;
+#[path = "process_rows/p05_starved.rs"]
+mod p05_starved;
 #[path = "process_rows/p06_memory.rs"]
 mod p06_memory;
 #[path = "process_rows/p07_disk.rs"]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::card::Card;
 use super::fence::Fence;
 use super::journal::RecentMessage;
-use super::judge::{Judgement, Signs, judge};
+use super::judge::{Judgement, Signs, is_doubtful, judge};
 use super::mailbox::{Control, Mailbox};
 use super::message::{Envelope, Message};
 use super::outgoing::{Target, deliver_parked};
@@ -18,6 +18,7 @@ use super::quarantine::{Quarantine, Quarantined};
 use super::queue::lock;
 use super::room::DeathCause;
 use super::slot::{Busy, Mourned, Pending, Slot};
+use super::starved::InLine;
 use super::status::{RoomState, RoomStatus};
 
 /// A death as its witness saw it: the shell itself, or the watchdog.
@@ -41,7 +42,19 @@ pub(crate) struct Obituary {
 }
 
 pub(crate) enum Verdict {
-    Slow { epoch: u64, busy_ms: u64, kind: &'static str, seq: u64 },
+    Slow {
+        epoch: u64,
+        busy_ms: u64,
+        kind: &'static str,
+        seq: u64,
+    },
+    /// It would hang, had its thread been let run. Told once.
+    Starved {
+        epoch: u64,
+        silent_ms: u64,
+        waited_ms: u64,
+        ran_ms: u64,
+    },
     Hung(Box<Obituary>),
 }
 
@@ -50,8 +63,8 @@ pub(crate) trait Cell: Send + Sync {
     /// A new epoch owns the room.
     fn begin(&self, epoch: u64, fence: Fence);
     fn control(&self, control: Control) -> bool;
-    /// Judges what is in hand; a hung incarnation is revoked in the same step.
-    fn check(&self, now: Instant, amnesty_from: Instant) -> Option<Verdict>;
+    /// Judges what is in hand; a hung incarnation is revoked in the same step. `line` is what is known of its thread.
+    fn check(&self, now: Instant, amnesty_from: Instant, line: &mut InLine) -> Option<Verdict>;
     fn settle(&self, fate: Fate, cause: &DeathCause);
     fn set_state(&self, state: RoomState, next_try: Option<Instant>);
     fn count_death(&self, cause: DeathCause);
@@ -201,9 +214,10 @@ impl<M: Message> Cell for Mailbox<M> {
         Self::control(self, control)
     }
 
-    fn check(&self, now: Instant, amnesty_from: Instant) -> Option<Verdict> {
+    fn check(&self, now: Instant, amnesty_from: Instant, line: &mut InLine) -> Option<Verdict> {
         let mut slot = lock(&self.slot);
         if slot.owner == 0 {
+            line.clear();
             return None;
         }
         let silent_limit = self.progress_limit_us.load(Ordering::Acquire);
@@ -216,6 +230,11 @@ impl<M: Message> Cell for Mailbox<M> {
             warned: slot.warned,
         };
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        if is_doubtful(&signs, self.card.deadline, now, amnesty_from) {
+            line.doubt(slot.tid.as_deref(), now);
+        } else {
+            line.clear();
+        }
         match judge(&signs, self.card.deadline, now, amnesty_from) {
             Judgement::Fine => None,
             Judgement::Slow(busy) => {
@@ -225,6 +244,13 @@ impl<M: Message> Cell for Mailbox<M> {
                 Some(Verdict::Slow { epoch: slot.owner, busy_ms, kind: kind.unwrap_or(""), seq: seq.unwrap_or(0) })
             }
             Judgement::Hung(since) => {
+                // Whose thread was given up because of another room has to leave it, starved or not.
+                let excuse = line.excuse(self.card.deadline, now).filter(|_| !signs.given_up);
+                if let Some(got) = excuse {
+                    let (epoch, silent_ms) = (slot.owner, millis(since));
+                    let (waited_ms, ran_ms) = (millis(got.waited), millis(got.ran));
+                    return line.tell_once().then_some(Verdict::Starved { epoch, silent_ms, waited_ms, ran_ms });
+                }
                 let tid = slot.tid.clone();
                 slot.fence.raise();
                 let cause = DeathCause::Hang { ms: millis(since) };

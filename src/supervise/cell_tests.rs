@@ -6,6 +6,7 @@ use super::card::Card;
 use super::cell::{Cell, Verdict};
 use super::fence::Fence;
 use super::mailbox::{Control, Mailbox};
+use super::starved::InLine;
 use super::testing::Number;
 
 #[test]
@@ -15,12 +16,16 @@ fn the_watchdogs_own_lateness_is_nobodys_hang() {
     Cell::begin(&*mailbox, 1, Fence::default());
     let now = Instant::now();
     let late = now + Duration::from_secs(3);
-    assert!(mailbox.check(now, now).is_none(), "in time");
-    assert!(mailbox.check(late, late).is_none(), "the watchdog itself was away");
-    assert!(matches!(mailbox.check(now + Duration::from_millis(300), now), Some(Verdict::Slow { .. })), "warned");
-    assert!(mailbox.check(now + Duration::from_millis(400), now).is_none(), "warned once");
-    assert!(matches!(mailbox.check(late, now), Some(Verdict::Hung(_))));
-    assert!(mailbox.check(late, now).is_none(), "revoked once");
+    let mut line = InLine::default();
+    assert!(mailbox.check(now, now, &mut line).is_none(), "in time");
+    assert!(mailbox.check(late, late, &mut line).is_none(), "the watchdog itself was away");
+    assert!(
+        matches!(mailbox.check(now + Duration::from_millis(300), now, &mut line), Some(Verdict::Slow { .. })),
+        "warned"
+    );
+    assert!(mailbox.check(now + Duration::from_millis(400), now, &mut line).is_none(), "warned once");
+    assert!(matches!(mailbox.check(late, now, &mut line), Some(Verdict::Hung(_))));
+    assert!(mailbox.check(late, now, &mut line).is_none(), "revoked once");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::starved::Turns;
+
 /// How often an arbiter beats: often enough that a blocked one is found within the deadline and a half.
 pub(crate) fn beat_interval(deadline: Duration) -> Duration {
     (deadline / 4).clamp(Duration::from_millis(5), Duration::from_millis(500))
@@ -29,6 +31,21 @@ pub(crate) enum Judgement {
     /// Busy for longer than a quarter of its deadline, said once.
     Slow(Duration),
     Hung(Duration),
+}
+
+/// From an eighth of its deadline on a silent room is in doubt: how its thread spends the time is looked at from then on.
+pub(crate) fn is_doubtful(signs: &Signs, deadline: Duration, now: Instant, amnesty_from: Instant) -> bool {
+    let since = |from: Instant| now.saturating_duration_since(from.max(amnesty_from));
+    let early = deadline / 8;
+    signs.busy_since.is_some_and(|busy| since(busy) > early)
+        || since(signs.beat) > early + beat_interval(deadline)
+        || signs.spoke.is_some_and(|(at, limit)| since(at) > limit / 8)
+}
+
+/// A thread that stood in line for a processor for half of its silence and hardly ran had no chance to show life. Once it
+/// has run for an eighth of its deadline it had, however long the line was.
+pub(crate) fn is_starved(silence: Duration, got: Turns, deadline: Duration) -> bool {
+    got.waited >= silence / 2 && got.ran < deadline / 8
 }
 
 /// Judges by `deadline`; time before `amnesty_from` counts against nobody.

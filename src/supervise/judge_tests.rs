@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::judge::{Amnesty, Judgement, Signs, judge};
+use super::judge::{Amnesty, Judgement, Signs, is_doubtful, is_starved, judge};
+use super::starved::Turns;
 
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -40,6 +41,38 @@ fn each_sign_has_its_limit() {
     for signs in [busy(9_000), quiet(9_000), Signs { beat: ago(9_000), ..idle }] {
         assert_eq!(judge(&signs, DEADLINE, now, ago(400)), Judgement::Fine, "amnesty covers {signs:?}");
         assert!(matches!(judge(&signs, DEADLINE, now, ago(5_000)), Judgement::Hung(_)), "not for ever: {signs:?}");
+    }
+}
+
+#[test]
+fn who_was_not_let_run_is_not_judged() {
+    let turns = |ran: u64, waited: u64| Turns { ran: ms(ran), waited: ms(waited) };
+    for (name, silence, got, expected) in [
+        ("it stood in line all the time", 2_000, turns(0, 2_000), true),
+        ("for half of it, and slept", 2_000, turns(0, 1_000), true),
+        ("for less than half", 2_000, turns(0, 999), false),
+        ("it sleeps, as one that is blocked does", 2_000, turns(0, 0), false),
+        ("a little of a processor", 2_000, turns(249, 1_751), true),
+        ("it ran for long enough to show life", 2_000, turns(250, 1_750), false),
+        ("it ran for long enough, however long the line", 60_000, turns(250, 59_750), false),
+    ] {
+        assert_eq!(is_starved(ms(silence), got, DEADLINE), expected, "case: {name}");
+    }
+    let base = Instant::now();
+    let now = base + ms(10_000);
+    let ago = |n: u64| now - ms(n);
+    let idle = Signs { busy_since: None, beat: now, spoke: None, given_up: false, warned: false };
+    for (name, signs, expected) in [
+        ("idle", idle, false),
+        ("busy for an eighth", Signs { busy_since: Some(ago(250)), ..idle }, false),
+        ("busy for longer", Signs { busy_since: Some(ago(251)), ..idle }, true),
+        ("no beat for a beat and an eighth", Signs { beat: ago(750), ..idle }, false),
+        ("no beat for longer", Signs { beat: ago(751), ..idle }, true),
+        ("its tasks are silent for an eighth", Signs { spoke: Some((ago(375), ms(3_000))), ..idle }, false),
+        ("for longer", Signs { spoke: Some((ago(376), ms(3_000))), ..idle }, true),
+    ] {
+        assert_eq!(is_doubtful(&signs, DEADLINE, now, base), expected, "case: {name}");
+        assert!(!is_doubtful(&signs, DEADLINE, now, now), "amnesty: {name}");
     }
 }
 

@@ -38,6 +38,7 @@ mod running;
 mod shared;
 mod shell;
 mod slot;
+mod starved;
 mod status;
 mod supervisor;
 mod sync;

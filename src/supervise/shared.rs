@@ -1,7 +1,7 @@
 //! What the supervisor, the watchdog and the handle of a tree know together.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) base: Instant,
     /// The supervisor's own sign of life, in milliseconds since `base`.
     pub(crate) beat_ms: AtomicU64,
+    /// The thread it runs on.
+    pub(crate) supervisor_tid: OnceLock<String>,
     pub(crate) zombies: Arc<AtomicUsize>,
     pub(crate) stopping: AtomicBool,
     pub(crate) over: AtomicBool,

@@ -62,9 +62,7 @@ impl<R: Room> Shell<R> {
         self.cell.judge_suspect(&self.right.quarantine, true);
         let (mut checkpoint, is_bad) = {
             let mut slot = lock(&self.cell.slot);
-            slot.tid = std::fs::read_link("/proc/thread-self")
-                .ok()
-                .and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
+            slot.tid = super::starved::this_thread();
             slot.hand_over()
         };
         if is_bad {

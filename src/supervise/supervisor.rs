@@ -280,6 +280,9 @@ impl Actor for Supervisor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.shared.beat_ms.store(self.shared.millis(), Ordering::Relaxed);
+        if let Some(tid) = super::starved::this_thread() {
+            let _ = self.shared.supervisor_tid.set(tid);
+        }
         ctx.run_interval(self.limits.supervisor_deadline / 10, |me, _| {
             me.shared.beat_ms.store(me.shared.millis(), Ordering::Relaxed);
         });

@@ -1,8 +1,8 @@
 //! Builds the tree of groups and rooms, and starts it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::{Actor, Context};
@@ -145,6 +145,7 @@ impl Tree {
             journal,
             base: Instant::now(),
             beat_ms: AtomicU64::new(0),
+            supervisor_tid: OnceLock::new(),
             zombies: Arc::new(AtomicUsize::new(0)),
             stopping: AtomicBool::new(false),
             over: AtomicBool::new(false),

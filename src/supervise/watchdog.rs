@@ -10,6 +10,7 @@ use super::cell::{Cell, Verdict};
 use super::journal::Record;
 use super::judge::Amnesty;
 use super::shared::Shared;
+use super::starved::InLine;
 use super::supervisor::Died;
 use crate::error::Exit;
 
@@ -34,6 +35,8 @@ pub(crate) fn start(shared: Arc<Shared>, died: Recipient<Died>, limits: Limits) 
 fn watch(shared: &Shared, died: &Recipient<Died>, limits: Limits, tick: Duration) {
     let mut amnesty = Amnesty::new(tick, Instant::now());
     let mut episodes: Vec<Episode> = shared.children.iter().map(|_| Episode::default()).collect();
+    let mut lines: Vec<InLine> = shared.children.iter().map(|_| InLine::default()).collect();
+    let mut own_line = InLine::default();
     while !shared.over.load(Ordering::SeqCst) {
         std::thread::sleep(tick);
         let now = Instant::now();
@@ -41,15 +44,18 @@ fn watch(shared: &Shared, died: &Recipient<Died>, limits: Limits, tick: Duration
             let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
             shared.journal.record(Record::Amnesty { late_ms });
         }
-        for (room, child) in shared.children.iter().enumerate() {
+        for ((room, child), line) in shared.children.iter().enumerate().zip(&mut lines) {
             let name = child.cell.card().name;
             if let Some(episode) = episodes.get_mut(room) {
                 episode.follow(&*child.cell, now, shared);
             }
-            match child.cell.check(now, amnesty.from) {
+            match child.cell.check(now, amnesty.from, line) {
                 None => {}
                 Some(Verdict::Slow { epoch, busy_ms, kind, seq }) => {
                     shared.journal.record(Record::HangSuspect { room: name, epoch, busy_ms, kind, seq });
+                }
+                Some(Verdict::Starved { epoch, silent_ms, waited_ms, ran_ms }) => {
+                    shared.journal.record(Record::Starved { room: name, epoch, silent_ms, waited_ms, ran_ms });
                 }
                 Some(Verdict::Hung(obituary)) => {
                     died.do_send(Died { room, obituary });
@@ -60,7 +66,13 @@ fn watch(shared: &Shared, died: &Recipient<Died>, limits: Limits, tick: Duration
             }
         }
         let beat = shared.base + Duration::from_millis(shared.beat_ms.load(Ordering::Relaxed));
-        if now.saturating_duration_since(beat.max(amnesty.from)) > limits.supervisor_deadline {
+        let silence = now.saturating_duration_since(beat.max(amnesty.from));
+        if silence > limits.supervisor_deadline / 4 {
+            own_line.doubt(shared.supervisor_tid.get().map(String::as_str), now);
+        } else {
+            own_line.clear();
+        }
+        if silence > limits.supervisor_deadline && own_line.excuse(limits.supervisor_deadline, now).is_none() {
             shared.end(Exit::SupervisorHung, "the supervisor hung");
             return;
         }

@@ -60,6 +60,13 @@ pub fn tell(entry: &JournalEntry) -> String {
             format!("{} slow: {} {} in hand for {}", text("room"), text("kind"), number("seq"), ms("busy_ms"))
         }
         "amnesty" => format!("the watchdog itself came {} late: nobody judged by that time", ms("late_ms")),
+        "starved" => format!(
+            "{} silent for {}, but its thread waited for a processor for {} and ran for {}: not judged",
+            text("room"),
+            ms("silent_ms"),
+            ms("waited_ms"),
+            ms("ran_ms")
+        ),
         "zombie_ended" => {
             format!("{}: the abandoned thread of incarnation {} came back", text("room"), number("epoch"))
         }

@@ -171,6 +171,15 @@ pub enum Record {
     Amnesty {
         late_ms: u64,
     },
+    /// A room is silent past its deadline, but its thread stood in line for a processor: not judged. `waited_ms`, `ran_ms`:
+    /// of its thread since it was first in doubt. Told once until it shows life.
+    Starved {
+        room: &'static str,
+        epoch: u64,
+        silent_ms: u64,
+        waited_ms: u64,
+        ran_ms: u64,
+    },
     /// An abandoned thread came back.
     ZombieEnded {
         room: &'static str,
@@ -260,6 +269,9 @@ impl Record {
                 warn!(jseq, room, epoch, busy_ms, kind, seq, "room slow");
             }
             Self::Amnesty { late_ms } => warn!(jseq, late_ms, "watchdog late, clocks re-armed"),
+            Self::Starved { room, epoch, silent_ms, waited_ms, ran_ms } => {
+                warn!(jseq, room, epoch, silent_ms, waited_ms, ran_ms, "room starved of a processor, not judged");
+            }
             Self::ZombieEnded { room, epoch } => info!(jseq, room, epoch, "abandoned thread came back"),
             Self::OverflowBegin { room, policy, capacity } => warn!(jseq, room, policy, capacity, "mailbox full"),
             Self::OverflowEnd { room, policy, count, ms } => {

@@ -19,6 +19,7 @@ use super::waiters::Wake;
 use crate::clock::Clock;
 use crate::supervise::card::{Card, Overflow};
 use crate::supervise::journal::Journal;
+use crate::supervise::starved::InLine;
 use crate::supervise::testing::Number;
 
 /// One for all runs: its thread is a real one and takes no part.
@@ -177,7 +178,7 @@ impl House {
     /// As the watchdog that gives the incarnation up, and the supervisor that lets the next one take over.
     pub(super) fn replace(&self, fate: Fate) {
         let now = Instant::now() + Duration::from_secs(3_600);
-        if let Some(Verdict::Hung(obituary)) = self.mailbox.check(now, self.mailbox.base) {
+        if let Some(Verdict::Hung(obituary)) = self.mailbox.check(now, self.mailbox.base, &mut InLine::default()) {
             self.mailbox.settle(fate, &obituary.cause);
             if let Some((pending, ..)) = &super::queue::lock(&self.mailbox.slot).suspect {
                 let seq = pending.env.seq;

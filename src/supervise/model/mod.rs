@@ -11,7 +11,7 @@
 
 mod sync;
 
-use super::{card, crash, fence, journal, judge, message, panic_hook, policy, quarantine, room, status};
+use super::{card, crash, fence, journal, judge, message, panic_hook, policy, quarantine, room, starved, status};
 
 #[path = "../bell.rs"]
 mod bell;
