@@ -388,7 +388,8 @@ impl Outlet for RoomOutlet {
         let doubtful = |r: &Refused| r.kind == positions && r.refusal != Refusal::UnknownSymbol;
         if self.private && refused.iter().any(doubtful) {
             // Something was said about positions and not understood: ask the other witness.
-            let _ = self.out.reconciler.send(ReconcilerMsg::Suspicion { symbol: None }).await;
+            let told = self.out.reconciler.send(ReconcilerMsg::Suspicion { symbol: None });
+            let _ = while_waiting(|| self.progress.beat(), told).await;
         }
         self.validator(ValidatorMsg::Refused(refused)).await
     }

@@ -51,7 +51,7 @@ fn p05_threads_that_are_not_let_run_do_not_hang() {
         let _ = std::io::stderr().write_all(b"SKIPPED: no chrt, taskset or schedstat\n");
         return;
     }
-    let mut world = World::ready(&Options::default());
+    let world = World::ready(&Options::default());
     goes_on(&world, "BTCUSDT");
     let threads = threads_of_rooms(&world);
     assert!(threads.len() > 5, "{threads:?}");

@@ -188,10 +188,10 @@ impl Scene {
         self.daemon.state.disable_cleanup(false);
     }
 
-    /// Longer than the half minute for which REST is left alone after a 429 that names no time: until then positions
-    /// are rightly not confirmed.
+    /// Longer than the minute for which REST is left alone after an answer that only a person can help with, and than
+    /// reading what happened in that minute: until then not everything is rightly confirmed.
     pub fn wait_ready(&self) {
-        const LIMIT: Duration = Duration::from_secs(75);
+        const LIMIT: Duration = Duration::from_secs(180);
         let until = Instant::now() + LIMIT;
         loop {
             let (code, body) = crate::support::http_get(self.daemon.status_port, "/readyz");

@@ -5,9 +5,10 @@ use crate::session::{keep, one, symbols, tickers};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
-use trapline::domain::report::Report;
+use trapline::domain::refusal::Refused;
+use trapline::domain::report::{Batch, Report};
 use trapline::exchange::bitget::subscribe::{Channel, Stream};
-use trapline::exchange::session::{EndReason, FeedNotice};
+use trapline::exchange::session::{EndReason, FeedNotice, Gone, Outlet, keep_connected};
 
 #[test]
 fn a_connection_is_replaced_in_peace_before_the_exchange_does_it() {
@@ -83,5 +84,79 @@ fn an_old_connection_is_relieved_without_a_gap_or_a_repetition() {
         let (first, last) = (once[0], once[once.len() - 1]);
         assert_eq!(once.len() as u64, last - first + 1, "a trade is missing");
         assert!(ids.len() < 2 * once.len(), "only what comes while both run is heard twice");
+    });
+}
+
+/// Hands on only when it is let, as a full mailbox does.
+#[derive(Clone, Default)]
+struct Blocked {
+    witness: Witness,
+    is_blocked: Rc<Cell<bool>>,
+    waits: Rc<Cell<bool>>,
+    free: Rc<tokio::sync::Notify>,
+}
+
+impl Outlet for Blocked {
+    fn alive(&self) {}
+
+    async fn batch(&mut self, batch: Batch) -> Result<(), Gone> {
+        while self.is_blocked.get() {
+            self.waits.set(true);
+            self.free.notified().await;
+        }
+        self.witness.batch(batch).await
+    }
+
+    async fn refused(&mut self, refused: Vec<Refused>) -> Result<(), Gone> {
+        self.witness.refused(refused).await
+    }
+
+    async fn notice(&mut self, notice: FeedNotice) -> Result<(), Gone> {
+        self.witness.notice(notice).await
+    }
+}
+
+/// An old connection hands something on, and is not let, while its successor cannot be had: both go on afterwards.
+#[test]
+fn an_old_connection_that_has_the_outlet_in_hand_gives_it_back() {
+    alone(async {
+        let blocked = Blocked::default();
+        let (outlet, gone) = (blocked.clone(), Rc::new(Cell::new(false)));
+        let left = gone.clone();
+        let url = exchange(move |mut peer: Peer| {
+            let (outlet, left) = (outlet.clone(), left.clone());
+            async move {
+                let frame = peer.hear_json().await.unwrap();
+                if peer.number > 1 {
+                    // The successor ends just when the old one waits with something in hand.
+                    outlet.is_blocked.set(!left.get());
+                    until("the old one waits", || (outlet.waits.get() || left.get()).then_some(())).await;
+                    left.set(true);
+                    return peer.vanish();
+                }
+                peer.acknowledge(&frame).await;
+                for price in 1.. {
+                    peer.say(ticker("BTCUSDT", price)).await;
+                    if matches!(tokio::time::timeout(Duration::from_millis(5), peer.hear(true)).await, Ok(None)) {
+                        return;
+                    }
+                }
+            }
+        })
+        .await;
+        let symbols = symbols();
+        let mut plan = plan(&url, &symbols, tickers(&symbols));
+        plan.settings.planned_reconnect = Duration::from_millis(200);
+        let mut outlet = blocked.clone();
+        tokio::task::spawn_local(async move { keep_connected(&plan, None, &mut outlet).await });
+        until("a successor that cannot be had", || gone.get().then_some(())).await;
+        // Time for the news of it to want the outlet.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let before = blocked.witness.batches().len();
+        blocked.is_blocked.set(false);
+        blocked.free.notify_one();
+        let told = |n: &FeedNotice| matches!(n, FeedNotice::NotRelieved { .. });
+        until("the news", || blocked.witness.notices().iter().any(told).then_some(())).await;
+        until("more data", || (blocked.witness.batches().len() > before + 3).then_some(())).await;
     });
 }

@@ -420,6 +420,43 @@ fn too_many_messages_are_answered_with_patience() {
     });
 }
 
+/// Told to slow down before everything was subscribed, it waits with the rest, and only with that: pings go on, and who
+/// watches the session sees that it lives.
+#[test]
+fn a_word_to_slow_down_puts_off_nothing_but_subscriptions() {
+    alone(async {
+        let begun = Rc::new(Cell::new(None));
+        let pinged = Rc::new(Cell::new(None));
+        let (first, ping) = (begun.clone(), pinged.clone());
+        let url = exchange(move |mut peer: Peer| {
+            let (first, ping) = (first.clone(), ping.clone());
+            async move {
+                // The first ping comes before the first subscription, which is answered in this way.
+                while peer.hear(false).await.is_some_and(|text| text == "ping") {}
+                peer.say(r#"{"event":"error","code":30006,"msg":"request too many"}"#).await;
+                first.set(Some(Instant::now()));
+                while let Some(text) = peer.hear(false).await {
+                    if text == "ping" && ping.get().is_none() {
+                        ping.set(Some(Instant::now()));
+                    }
+                    assert!(text == "ping" || ping.get().is_some(), "the rest is put off: {text}");
+                }
+            }
+        })
+        .await;
+        let names: Vec<String> = (0..25).map(|n| format!("S{n}USDT")).collect();
+        let symbols = Arc::new(Symbols::usdt(names.iter().map(String::as_str)));
+        let mut plan = plan(&url, &symbols, tickers(&symbols));
+        plan.settings.ping_every = Duration::from_millis(100);
+        plan.settings.subscribe_gap = Duration::from_millis(50);
+        keep(plan);
+        let came = until("a ping", || pinged.get()).await;
+        // What is put off waits for ten seconds at least.
+        let after: Duration = came - begun.get().expect("said before");
+        assert!(after < Duration::from_secs(9), "{after:?}");
+    });
+}
+
 #[test]
 fn a_clock_that_is_off_is_corrected_by_the_exchanges_and_the_login_tried_again() {
     alone(async {

@@ -174,14 +174,20 @@ impl<'a, O: Outlet> Keeper<'a, '_, O> {
                 Relief::Done | Relief::Overtaken => (now, shift) = (next, successor),
                 Relief::Failed(end) => {
                     let pause = self.pause(&end);
-                    self.tell(FeedNotice::NotRelieved { reason: end.reason, retry_in: pause }).await?;
+                    let notice = FeedNotice::NotRelieved { reason: end.reason, retry_in: pause };
+                    // The old one goes on meanwhile: it may have the outlet in hand, and would never give it back.
+                    let told = async {
+                        self.tell(notice).await?;
+                        sleep(pause).await;
+                        Ok::<_, Gone>(())
+                    };
                     tokio::select! {
                         biased;
                         (end, memory) = &mut now => {
                             self.memory = memory;
                             return Ok(end);
                         }
-                        () = sleep(pause) => {}
+                        told = told => told?,
                     }
                 }
             }
@@ -222,7 +228,16 @@ impl<'a, O: Outlet> Keeper<'a, '_, O> {
                 }
                 () = sleep_until(leave_at.unwrap_or(drop_at)) => match leave_at.take() {
                     Some(_) => shift.let_go(true),
-                    None => break,
+                    None => {
+                        // What it is just handing on is handed on; then it ends, or it would keep the outlet.
+                        tokio::select! {
+                            biased;
+                            _ = &mut *now => {}
+                            outlet = self.outlet.lock() => drop(outlet),
+                        }
+                        *now = Box::pin(std::future::pending());
+                        break;
+                    }
                 },
             }
         }

@@ -198,8 +198,12 @@ impl<'a, O: Outlet> Session<'a, O> {
                 let now = Instant::now();
                 timer.as_mut().reset(self.next_due(now).min(now + TURN).into());
             } else if self.login_due.is_none() && !self.queue.is_empty() {
-                // What was just read (the answer to a login) may have made something due earlier than the timer.
-                timer.as_mut().reset(self.may_subscribe().into());
+                // What was just read (the answer to a login) may have made something due earlier than the timer; what it
+                // put off (a word to slow down) leaves pings and deadlines where they are.
+                let due = self.may_subscribe().into();
+                if due < timer.deadline() {
+                    timer.as_mut().reset(due);
+                }
             }
         }
     }
