@@ -92,7 +92,7 @@ impl Program {
 
     /// `start-end permissions offset device inode   file`, addresses in hexadecimal.
     fn parse(maps: &str, file: &str) -> Option<Self> {
-        let own = maps.lines().filter(|line| line.split_whitespace().count() >= 6 && line.ends_with(file));
+        let own = maps.lines().filter(|line| line.find('/').map(|at| &line[at..]) == Some(file));
         let ranges = own.filter_map(|line| {
             let (range, rest) = line.split_once(' ')?;
             let (start, end) = range.split_once('-')?;
@@ -140,7 +140,7 @@ mod tests {
             2000-5000 r-xp 00001000 fe:00 12 /opt/a b/trapline\n\
             5000-6000 rw-p 00004000 fe:00 12 /opt/a b/trapline\n\
             6000-7000 rw-p 00000000 00:00 0 \n\
-            8000-9000 r-xp 00000000 fe:00 13 /lib/libc.so.6\n\
+            8000-9000 r-xp 00000000 fe:00 13 /lib/opt/a b/trapline\n\
             9000-a000 r-xp 00000000 00:00 0 [vdso]\n";
         let program = Program::parse(maps, "/opt/a b/trapline").expect("it is there");
         assert_eq!((program.base, program.code.len()), (0x1000, 1));
