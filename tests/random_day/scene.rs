@@ -77,11 +77,16 @@ impl Server {
     /// Cuts the end of the append-only file, as a power loss does. Only while it is dead.
     pub fn cut_tail(&self, bytes: u64) {
         let Ok(files) = std::fs::read_dir(self.dir.join("redis/appendonlydir")) else { return };
-        for file in files.flatten().filter(|f| f.file_name().to_string_lossy().ends_with(".incr.aof")) {
-            let size = file.metadata().map_or(0, |m| m.len());
-            let file = std::fs::OpenOptions::new().write(true).open(file.path()).expect("the append-only file");
-            file.set_len(size.saturating_sub(bytes)).expect("cut");
-        }
+        // While it is rewritten there are two; the older one was closed, and safe, before the newer one began.
+        let number = |file: &std::fs::DirEntry| {
+            let name = file.file_name().to_string_lossy().into_owned();
+            name.strip_suffix(".incr.aof")?.rsplit('.').next()?.parse::<u64>().ok()
+        };
+        let newest = files.flatten().filter_map(|file| Some((number(&file)?, file))).max_by_key(|(number, _)| *number);
+        let Some((_, file)) = newest else { return };
+        let size = file.metadata().map_or(0, |m| m.len());
+        let file = std::fs::OpenOptions::new().write(true).open(file.path()).expect("the append-only file");
+        file.set_len(size.saturating_sub(bytes)).expect("cut");
     }
 
     /// Its data are gone. Only while it is dead.
