@@ -76,8 +76,7 @@ fn millis(span: Duration) -> u64 {
 
 /// A busy loop and a blocked call look different here: the cheapest stack of a stuck thread.
 pub(crate) fn thread_state(tid: &str) -> String {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/self/task/{tid}/{file}")).unwrap_or_default();
-    let stat = read("stat");
-    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).unwrap_or("?");
-    format!("state {state}, waits in {}", read("wchan").trim())
+    let waits = std::fs::read_to_string(format!("/proc/self/task/{tid}/wchan")).unwrap_or_default();
+    let state = super::starved::state_of(tid).unwrap_or_else(|| "?".to_owned());
+    format!("state {state}, waits in {}", waits.trim())
 }

@@ -42,10 +42,10 @@ pub(crate) fn is_doubtful(signs: &Signs, deadline: Duration, now: Instant, amnes
         || signs.spoke.is_some_and(|(at, limit)| since(at) > limit / 8)
 }
 
-/// A thread that stood in line for a processor for half of its silence and hardly ran had no chance to show life. Once it
-/// has run for an eighth of its deadline it had, however long the line was.
+/// A thread that stands in line for a processor, or stood there for half of its silence, and hardly ran had no chance to
+/// show life. Once it has run for an eighth of its deadline it had, however long the line was.
 pub(crate) fn is_starved(silence: Duration, got: Turns, deadline: Duration) -> bool {
-    got.waited >= silence / 2 && got.ran < deadline / 8
+    (got.is_ready || got.waited >= silence / 2) && got.ran < deadline / 8
 }
 
 /// Judges by `deadline`; time before `amnesty_from` counts against nobody.

@@ -46,7 +46,8 @@ fn each_sign_has_its_limit() {
 
 #[test]
 fn who_was_not_let_run_is_not_judged() {
-    let turns = |ran: u64, waited: u64| Turns { ran: ms(ran), waited: ms(waited) };
+    let turns = |ran: u64, waited: u64| Turns { ran: ms(ran), waited: ms(waited), is_ready: false };
+    let ready = |ran: u64| Turns { is_ready: true, ..turns(ran, 0) };
     for (name, silence, got, expected) in [
         ("it stood in line all the time", 2_000, turns(0, 2_000), true),
         ("for half of it, and slept", 2_000, turns(0, 1_000), true),
@@ -55,6 +56,8 @@ fn who_was_not_let_run_is_not_judged() {
         ("a little of a processor", 2_000, turns(249, 1_751), true),
         ("it ran for long enough to show life", 2_000, turns(250, 1_750), false),
         ("it ran for long enough, however long the line", 60_000, turns(250, 59_750), false),
+        ("it stands there still, which is counted later", 2_000, ready(0), true),
+        ("it stands there, and spins when it is let", 2_000, ready(250), false),
     ] {
         assert_eq!(is_starved(ms(silence), got, DEADLINE), expected, "case: {name}");
     }

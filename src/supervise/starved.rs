@@ -10,21 +10,31 @@ use super::judge::is_starved;
 pub(crate) struct Turns {
     /// It had a processor.
     pub(crate) ran: Duration,
-    /// It was ready to run and had none.
+    /// It was ready to run and had none; what it waits just now is added only when it gets one.
     pub(crate) waited: Duration,
+    /// It runs or is ready to.
+    pub(crate) is_ready: bool,
 }
 
 impl Turns {
     /// `None` where the system does not tell, and for a thread that is gone.
     fn of(tid: &str) -> Option<Self> {
-        Self::parse(&std::fs::read_to_string(format!("/proc/self/task/{tid}/schedstat")).ok()?)
+        let turns = Self::parse(&std::fs::read_to_string(format!("/proc/self/task/{tid}/schedstat")).ok()?)?;
+        Some(Self { is_ready: state_of(tid).is_some_and(|state| state == "R"), ..turns })
     }
 
     /// `ran waited slices`, times in nanoseconds.
     fn parse(schedstat: &str) -> Option<Self> {
         let mut fields = schedstat.split_whitespace().map(|field| field.parse().ok().map(Duration::from_nanos));
-        Some(Self { ran: fields.next()??, waited: fields.next()?? })
+        Some(Self { ran: fields.next()??, waited: fields.next()??, is_ready: false })
     }
+}
+
+/// The kernel's letter for what a thread does: `R` runs or is ready to, `S` and `D` wait for something.
+pub(crate) fn state_of(tid: &str) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")).ok()?;
+    // Behind the name, which may hold anything.
+    Some(stat.rsplit(')').next()?.split_whitespace().next()?.to_owned())
 }
 
 /// One room's thread, from when the room is first in doubt until it shows a sign of life.
@@ -53,8 +63,11 @@ impl InLine {
     pub(crate) fn excuse(&self, deadline: Duration, now: Instant) -> Option<Turns> {
         let (tid, since, before) = self.began.as_ref()?;
         let after = Turns::of(tid)?;
-        let got =
-            Turns { ran: after.ran.saturating_sub(before.ran), waited: after.waited.saturating_sub(before.waited) };
+        let got = Turns {
+            ran: after.ran.saturating_sub(before.ran),
+            waited: after.waited.saturating_sub(before.waited),
+            is_ready: after.is_ready,
+        };
         is_starved(now.saturating_duration_since(*since), got, deadline).then_some(got)
     }
 
@@ -77,27 +90,47 @@ mod tests {
     #[test]
     fn the_kernels_count_is_read() {
         let ms = Duration::from_millis;
-        assert_eq!(Turns::parse("5000000 7000000 12\n"), Some(Turns { ran: ms(5), waited: ms(7) }));
+        assert_eq!(Turns::parse("5000000 7000000 12\n"), Some(Turns { ran: ms(5), waited: ms(7), is_ready: false }));
         assert_eq!(Turns::parse("5000000"), None);
         assert_eq!(Turns::parse("a b c"), None);
         let own = this_thread().expect("Linux tells");
-        assert!(Turns::of(&own).expect("it runs").ran > Duration::ZERO);
+        // Counted at the next tick of the machine's timer, or when it stops running.
+        while Turns::of(&own).expect("it runs").ran.is_zero() {
+            std::hint::spin_loop();
+        }
+        assert!(Turns::of(&own).is_some_and(|turns| turns.is_ready), "who asks runs");
         assert_eq!(Turns::of("0"), None);
     }
 
-    /// A thread that sleeps does not stand in line, one that runs has had its chance, and nobody is no excuse.
+    /// A thread that sleeps does not stand in line, and nobody is no excuse.
     #[test]
-    fn who_sleeps_or_runs_has_no_excuse() {
+    fn who_sleeps_has_no_excuse() {
         let deadline = Duration::from_millis(100);
-        let mut line = InLine::default();
-        let now = Instant::now();
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, wait) = std::sync::mpsc::channel::<()>();
+        let sleeper = std::thread::spawn(move || {
+            tell.send(this_thread()).expect("heard");
+            let _ = wait.recv();
+        });
+        let tid = told.recv().expect("told").expect("Linux tells");
+        while state_of(&tid).as_deref() != Some("S") {
+            std::thread::yield_now();
+        }
+        let (mut line, now) = (InLine::default(), Instant::now());
         assert_eq!(line.excuse(deadline, now), None, "not in doubt");
+        line.doubt(Some(&tid), now);
+        assert_eq!(line.excuse(deadline, now + Duration::from_secs(3)), None, "it sleeps");
         line.doubt(this_thread().as_deref(), now);
-        std::thread::sleep(Duration::from_millis(60));
-        assert_eq!(line.excuse(deadline, now + Duration::from_secs(3)), None, "hardly waited in three seconds");
+        assert!(
+            line.excuse(Duration::from_secs(3_600), now + Duration::from_secs(3)).is_some(),
+            "ready, and hardly ran"
+        );
+        assert_eq!(line.excuse(Duration::ZERO, now + Duration::from_secs(3)), None, "it ran for long enough");
         line.doubt(None, now);
         assert_eq!(line.excuse(deadline, now), None, "no thread");
         line.clear();
         assert!(line.tell_once() && !line.tell_once());
+        drop(end);
+        sleeper.join().expect("it ends");
     }
 }

@@ -42,8 +42,11 @@ fn quarantine_size_bounds_what_can_be_replayed() {
     }
     let (_, told, _) = world.daemon.cli(&["status", "--json"]);
     assert_eq!(json(&told)["quarantined"], 1, "the older one has left memory");
-    let (_, told, _) = world.daemon.cli(&["quarantine", "ls", "--json"]);
-    assert_eq!(told.lines().count(), 2, "the file still has both");
+    // Written by the journal's thread, which names the frames of both deaths before.
+    wait_for("the file still has both", || {
+        let (_, told, _) = world.daemon.cli(&["quarantine", "ls", "--json"]);
+        if told.lines().count() == 2 { Ok(()) } else { Err(told) }
+    });
     let (code, _, error) = world.daemon.cli(&["quarantine", "replay", "1", "--why", "x"]);
     assert!(code == 64 && error.contains("no message 1"), "{code} {error}");
 }
