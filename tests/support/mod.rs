@@ -167,9 +167,11 @@ impl Redis {
     }
 
     pub fn link(&self) -> redis::Connection {
-        redis::Client::open(self.server().url())
-            .and_then(|c| c.get_connection_with_timeout(Duration::from_secs(5)))
-            .expect("redis answers")
+        let client = redis::Client::open(self.server().url()).expect("a URL");
+        // A connect may be interrupted (EINTR), which means nothing.
+        wait_for("redis answers", || {
+            client.get_connection_with_timeout(Duration::from_secs(5)).map_err(|error| error.to_string())
+        })
     }
 
     pub fn hash(&self, key: &str) -> BTreeMap<String, String> {
