@@ -135,7 +135,7 @@ snippets_python() {
         snippets_apt python3-pip || return 1
     fi
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
-        --retries 1 --timeout 10 --target "$SNIPPETS/python" 'redis>=5,<9' 'jsonschema>=4,<5' >&2 || return 1
+        --retries 3 --timeout 10 --target "$SNIPPETS/python" 'redis>=5,<9' 'jsonschema>=4,<5' >&2 || return 1
     touch "$SNIPPETS/python/.done"
 }
 
@@ -145,8 +145,9 @@ snippets_node() {
     say "fetching ioredis and typescript"
     rm -rf "$SNIPPETS/node"
     mkdir -p "$SNIPPETS/node"
-    npm install --silent --no-audit --no-fund --no-save --fetch-retries=1 --fetch-retry-maxtimeout=5000 \
-        --fetch-timeout=20000 --prefix "$SNIPPETS/node" \
+    # The least wait is said too: npm refuses a greatest one that is below its own least of ten seconds.
+    npm install --silent --no-audit --no-fund --no-save --fetch-retries=3 --fetch-retry-mintimeout=1000 \
+        --fetch-retry-maxtimeout=5000 --fetch-timeout=20000 --prefix "$SNIPPETS/node" \
         'ioredis@^5' 'typescript@^5' '@types/node@^20' >&2 || return 1
     touch "$SNIPPETS/node/.done"
 }

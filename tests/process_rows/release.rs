@@ -1,5 +1,5 @@
-//! Fault points are in the debug build and nowhere in the release build: neither their functions, nor the variable's
-//! name, nor the names of points.
+//! What is in a build and what is not. Fault points are in the debug build and nowhere in the release build: neither their
+//! functions, nor the variable's name, nor the names of points. The allocator is in both, with its settings.
 
 use crate::support::BIN;
 use std::io::Write;
@@ -17,8 +17,8 @@ const WORDS: [&str; 7] = [
     "fault-points",
 ];
 
-/// Those of [`WORDS`] that stand in a file.
-fn found(binary: &Path) -> Vec<&'static str> {
+/// Those of some words that stand in a file.
+fn found<'a>(binary: &Path, words: &[&'a str]) -> Vec<&'a str> {
     let bytes = std::fs::read(binary).expect("a binary");
     let mut last = 0;
     let mut blocks = Vec::new();
@@ -32,7 +32,7 @@ fn found(binary: &Path) -> Vec<&'static str> {
         }
     }
     let holds = |word: &&str| blocks.iter().any(|block| block.windows(word.len()).any(|part| part == word.as_bytes()));
-    WORDS.into_iter().filter(|word| holds(word)).collect()
+    words.iter().copied().filter(|word| holds(word)).collect()
 }
 
 /// Of what a release build is made of: tests beside the code are no part of it.
@@ -58,14 +58,24 @@ fn release() -> Result<PathBuf, String> {
 #[test]
 fn fault_points_are_not_in_the_release_build() {
     if cfg!(debug_assertions) {
-        let here = found(Path::new(BIN));
+        let here = found(Path::new(BIN), &WORDS);
         assert_eq!(here, WORDS, "the debug build has them, or the search finds nothing");
     }
     match release() {
-        Ok(binary) => assert_eq!(found(&binary), Vec::<&str>::new(), "in {}", binary.display()),
+        Ok(binary) => assert_eq!(found(&binary, &WORDS), Vec::<&str>::new(), "in {}", binary.display()),
         Err(why) => {
             assert!(std::env::var_os("TRAPLINE_REQUIRE_RELEASE").is_none_or(|v| v != "1"), "required: {why}");
             let _ = writeln!(std::io::stderr(), "SKIPPED: no release build to look into: {why}");
         }
     }
+}
+
+/// Built from another folder than the project's, cargo does not read the project's `.cargo/config.toml`, and the daemon
+/// would run with the allocator's defaults.
+#[test]
+fn the_allocator_is_built_with_its_settings() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cargo/config.toml");
+    let config: toml::Table = std::fs::read_to_string(path).expect("settings").parse().expect("TOML");
+    let settings = config["env"]["JEMALLOC_SYS_WITH_MALLOC_CONF"].as_str().expect("settings of the allocator");
+    assert_eq!(found(Path::new(BIN), &[settings]), [settings], "built from another folder? then say cargo --config");
 }
