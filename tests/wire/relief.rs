@@ -96,6 +96,34 @@ struct Blocked {
     free: Rc<tokio::sync::Notify>,
 }
 
+impl Blocked {
+    fn block(&self) {
+        self.is_blocked.set(true);
+    }
+
+    fn free(&self) {
+        self.is_blocked.set(false);
+        self.free.notify_one();
+    }
+
+    /// How many batches were handed on of the first connection, and of those after it.
+    fn of_old_and_new(&self) -> (usize, usize) {
+        let batches = self.witness.batches();
+        let old = batches.iter().take_while(|batch| batch.connection == batches[0].connection).count();
+        (old, batches.len() - old)
+    }
+}
+
+/// Says new prices until the other side leaves.
+async fn prices(mut peer: Peer) {
+    for price in 1.. {
+        peer.say(ticker("BTCUSDT", price)).await;
+        if matches!(tokio::time::timeout(Duration::from_millis(5), peer.hear(true)).await, Ok(None)) {
+            return;
+        }
+    }
+}
+
 impl Outlet for Blocked {
     fn alive(&self) {}
 
@@ -135,12 +163,7 @@ fn an_old_connection_that_has_the_outlet_in_hand_gives_it_back() {
                     return peer.vanish();
                 }
                 peer.acknowledge(&frame).await;
-                for price in 1.. {
-                    peer.say(ticker("BTCUSDT", price)).await;
-                    if matches!(tokio::time::timeout(Duration::from_millis(5), peer.hear(true)).await, Ok(None)) {
-                        return;
-                    }
-                }
+                prices(peer).await;
             }
         })
         .await;
@@ -153,10 +176,46 @@ fn an_old_connection_that_has_the_outlet_in_hand_gives_it_back() {
         // Time for the news of it to want the outlet.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let before = blocked.witness.batches().len();
-        blocked.is_blocked.set(false);
-        blocked.free.notify_one();
+        blocked.free();
         let told = |n: &FeedNotice| matches!(n, FeedNotice::NotRelieved { .. });
         until("the news", || blocked.witness.notices().iter().any(told).then_some(())).await;
         until("more data", || (blocked.witness.batches().len() > before + 3).then_some(())).await;
+    });
+}
+
+/// An old connection that still hands something on when its time to leave is over: that arrives, then the new one speaks.
+#[test]
+fn an_old_connection_that_is_late_to_leave_hands_on_what_it_has_in_hand() {
+    alone(async {
+        let blocked = Blocked::default();
+        let outlet = blocked.clone();
+        let url = exchange(move |mut peer: Peer| {
+            let outlet = outlet.clone();
+            async move {
+                let frame = peer.hear_json().await.unwrap();
+                if peer.number == 2 {
+                    // From now on the old one cannot hand anything on; the new one comes to work all the same.
+                    outlet.block();
+                    until("the old one waits", || outlet.waits.get().then_some(())).await;
+                }
+                peer.acknowledge(&frame).await;
+                prices(peer).await;
+            }
+        })
+        .await;
+        let symbols = symbols();
+        let mut plan = plan(&url, &symbols, tickers(&symbols));
+        plan.settings.planned_reconnect = Duration::from_millis(200);
+        let mut outlet = blocked.clone();
+        tokio::task::spawn_local(async move { keep_connected(&plan, None, &mut outlet).await });
+        until("the old one waits", || blocked.waits.get().then_some(())).await;
+        // Longer than both may run, and than an old one may take to leave; nothing that could be waited for tells of it.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        let (before, of_new) = blocked.of_old_and_new();
+        assert_eq!(of_new, 0, "the new one does not speak before what is older was handed on");
+        blocked.free();
+        until("the new one speaks", || (blocked.of_old_and_new().1 > 3).then_some(())).await;
+        let (after, _) = blocked.of_old_and_new();
+        assert!(after > before, "what the old one had in hand is lost");
     });
 }
