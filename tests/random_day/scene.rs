@@ -153,7 +153,8 @@ impl Scene {
             script: ScriptChoice::Given(script(seed, fills)),
             // Fees of some million fills.
             funds: 1_000_000.0,
-            kept: 20_000,
+            // An outage of a minute and what came before it: what the exchange itself forgets cannot be read from it.
+            kept: 200_000,
             truth: Some(pipe),
             limits: no_limits(),
             ..Exchange::config()

@@ -15,6 +15,8 @@ use trapline::domain::position::HoldSide;
 const SETTLE: Duration = Duration::from_secs(60);
 /// What the program keeps of each stream at least.
 const STREAM_KEPT: usize = 10_000;
+/// So many events a spool has in any case, with its usual bound on bytes; a day with more of them outgrows it.
+const SPOOL_KEEPS: u64 = 100_000;
 
 /// The equation of events.
 #[derive(Clone, Debug, Default)]
@@ -168,22 +170,45 @@ pub fn messages(scene: &Scene) -> Messages {
     sum
 }
 
+/// The newest number that a stated gap covers: a Redis that was emptied cannot get back what the spool no longer has.
+fn gap_end(link: &mut redis::Connection) -> redis::RedisResult<u64> {
+    let gaps: redis::streams::StreamRangeReply =
+        redis::cmd("XRANGE").arg("trapline:gaps").arg("-").arg("+").query(link)?;
+    let last = |gap: &redis::streams::StreamId| {
+        let data = serde_json::from_str::<serde_json::Value>(&gap.get::<String>("data")?).ok()?;
+        data["last"].as_u64()
+    };
+    // One that cannot be read covers nothing.
+    Ok(gaps.ids.iter().filter_map(last).max().unwrap_or(0))
+}
+
 /// What stands in Redis now is the end of what a consumer read on the way, to the byte; and so is the list of trades.
+/// What a stated gap covers may be gone; it may cover only what a full spool has let go.
 pub fn content(scene: &Scene, shared: &Shared) -> Vec<String> {
     let mut wrong = Vec::new();
     let Some(mut link) = eyes(scene.redis.socket()) else { return vec!["redis is not there".to_owned()] };
     let tail = lock(&shared.tail);
+    let gone = match gap_end(&mut link) {
+        Ok(gone) => gone,
+        Err(error) => return vec![format!("trapline:gaps: {error}")],
+    };
+    let newest = tail.streams.values().flatten().map(|e| e.seq).max().unwrap_or(0);
+    if gone > newest.saturating_sub(SPOOL_KEEPS) {
+        wrong.push(format!("a gap up to {gone} is stated, the newest is {newest}: the spool has that"));
+    }
     let mut fills: Vec<&Entry> = Vec::new();
     for name in streams() {
         let read = tail.streams.get(&name).map_or(&[][..], Vec::as_slice);
         fills.extend(read.iter().filter(|e| e.kind == "fill"));
-        let now = match range(&mut link, &name, "-", 1_000_000) {
-            Ok(now) => now,
+        let read: Vec<&Entry> = read.iter().filter(|e| e.seq > gone).collect();
+        let all = match range(&mut link, &name, "-", 1_000_000) {
+            Ok(all) => all,
             Err(error) => {
                 wrong.push(format!("{name}: {error}"));
                 continue;
             }
         };
+        let now: Vec<&Entry> = all.iter().filter(|e| e.seq > gone).collect();
         let end = &read[read.len().saturating_sub(now.len())..];
         if now.len() < read.len().min(STREAM_KEPT) || end != now.as_slice() {
             wrong.push(format!(
