@@ -153,8 +153,9 @@ impl Scene {
             script: ScriptChoice::Given(script(seed, fills)),
             // Fees of some million fills.
             funds: 1_000_000.0,
-            // An outage of a minute and what came before it: what the exchange itself forgets cannot be read from it.
-            kept: 200_000,
+            // Three times the fills of a minute in which the key is refused: what the exchange itself forgets cannot be
+            // read from it. Fewer than the identities that are remembered: a reconciler that died reads all of them again.
+            kept: 60_000,
             truth: Some(pipe),
             limits: no_limits(),
             ..Exchange::config()
