@@ -153,9 +153,9 @@ impl Scene {
             script: ScriptChoice::Given(script(seed, fills)),
             // Fees of some million fills.
             funds: 1_000_000.0,
-            // Three times the fills of a minute in which the key is refused: what the exchange itself forgets cannot be
-            // read from it. Fewer than the identities that are remembered: a reconciler that died reads all of them again.
-            kept: 60_000,
+            // What the exchange itself forgets cannot be read from it: more than any outage here has. Fewer than the events
+            // that are known again: a program that starts reads them all.
+            kept: 90_000,
             truth: Some(pipe),
             limits: no_limits(),
             ..Exchange::config()

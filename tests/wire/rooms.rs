@@ -439,6 +439,35 @@ async fn fills_from_the_future_wait_until_the_clock_is_right() {
     alone.running.stop(&[], 10 * SECOND).await;
 }
 
+/// An account may have more fills in a day than anybody remembers: they would be read again, and count twice.
+#[actix_rt::test]
+async fn a_reconciler_that_died_reads_fills_back_to_where_it_had_them_all() {
+    let born_ms = Clock::system().now_ms();
+    let asked: Arc<Mutex<Vec<i64>>> = Arc::default();
+    let heard = Arc::clone(&asked);
+    let base = rest_server(move |head| {
+        let time = format!(r#"{{"serverTime":"{}"}}"#, Clock::system().now_ms());
+        if head.contains("/order/fills") {
+            let (_, since) = head.split_once("startTime=").expect("since when");
+            let digits: String = since.chars().take_while(char::is_ascii_digit).collect();
+            heard.lock().unwrap().push(digits.parse().unwrap());
+            return (200, ok(&one_fill(born_ms)));
+        }
+        (200, ok(if head.contains("/public/time") { &time } else { "[]" }))
+    })
+    .await;
+    // Rounds only at the start and when asked for.
+    let settings = ReconcilerSettings { every: 600 * SECOND, ..ReconcilerSettings::default() };
+    let alone = Alone::build(&base, RestSettings::default(), settings);
+    until("the fill", || alone.fills().first().cloned()).await;
+    alone.running.command(Command::Restart, reconciler::card().name, "test", "drill").unwrap();
+    until("asked again", || (asked.lock().unwrap().len() > 1).then_some(())).await;
+    let asked = asked.lock().unwrap().clone();
+    assert!(asked[0] < born_ms - 86_000_000, "a day at the start: {asked:?}");
+    assert_eq!(asked[1], born_ms - 60_000, "fills may be listed a minute late");
+    alone.running.stop(&[], 10 * SECOND).await;
+}
+
 /// Feeds ask the exchange for its time, too, and the validator hears of it from the reconciler alone.
 #[actix_rt::test]
 async fn fills_are_handed_on_by_the_clock_that_the_validator_knows() {

@@ -10,6 +10,7 @@ use crate::domain::symbol::Product;
 use crate::domain::validate::check_private_time;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Fills may be listed later than they happened.
@@ -63,6 +64,25 @@ pub(super) struct Reading {
     is_new: bool,
 }
 
+/// How far back fills of each product are known to whoever reads next, ms since 1970: what lies below was handed on.
+/// Shared by clone; it outlives the reader. Reading all of a day again would be much, and those who count fills remember
+/// fewer than an account may have in a day.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known(Arc<Mutex<FxHashMap<Product, i64>>>);
+
+impl Known {
+    fn get(&self) -> FxHashMap<Product, i64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, product: Product, since_ms: i64) {
+        // Never back: one that was given up as hung may come to itself later.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known_ms = known.entry(product).or_insert(since_ms);
+        *known_ms = since_ms.max(*known_ms);
+    }
+}
+
 /// What an answer came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -89,6 +109,9 @@ pub(super) struct Fills {
     /// Read, but from the future by the exchange's clock as it is known: they would be refused, and are not read again.
     held: Vec<(Instant, Report)>,
     is_failing: bool,
+    known: Known,
+    /// Some of their fills were given up: whoever reads next may try again.
+    left_out: FxHashSet<Product>,
 }
 
 /// What time it is.
@@ -108,15 +131,32 @@ impl Now {
 }
 
 impl Fills {
-    pub fn since(since_ms: i64) -> Self {
+    /// Back to `first_ms`, or to where a former reader had everything.
+    pub fn since(first_ms: i64, known: Known) -> Self {
         Self {
             seen: Seen::default(),
-            since_ms: FxHashMap::default(),
-            first_ms: since_ms,
+            since_ms: known.get(),
+            first_ms,
             now: VecDeque::new(),
             unread: VecDeque::new(),
             held: Vec::new(),
             is_failing: false,
+            known,
+            left_out: FxHashSet::default(),
+        }
+    }
+
+    /// Everything that was answered was handed on: where nothing else of a product is left to be read, whoever reads next
+    /// need not look further back.
+    pub fn handed_on(&self) {
+        if self.is_holding() {
+            return;
+        }
+        let is_left = |product| self.now.iter().chain(&self.unread).any(|reading| reading.product == product);
+        for (product, since_ms) in &self.since_ms {
+            if !is_left(*product) && !self.left_out.contains(product) {
+                self.known.set(*product, *since_ms);
+            }
         }
     }
 
@@ -169,7 +209,10 @@ impl Fills {
                 self.unread.push_front(Reading { cursor: left, stretches: 0, is_new: false, ..reading });
                 Step::Later
             }
-            Some(_) => Step::LeftOut,
+            Some(_) => {
+                self.left_out.insert(reading.product);
+                Step::LeftOut
+            }
         };
         self.is_failing &= !self.now.is_empty();
         step
@@ -182,6 +225,7 @@ impl Fills {
         let asked = self.now.pop_front();
         let is_given_up = |reading: &Reading| is_hopeless && !reading.is_new && reading.stretches == 0;
         let left_out = asked.as_ref().filter(|reading| is_given_up(reading)).cloned();
+        self.left_out.extend(left_out.iter().map(|reading| reading.product));
         // The next reading looks no further back than to where this one began.
         let rest = asked.into_iter().chain(self.now.drain(..)).filter(|r| r.stretches > 0 || !r.is_new);
         for reading in rest.filter(|reading| left_out.as_ref() != Some(reading)) {

@@ -5,6 +5,7 @@
 mod fills;
 mod rounds;
 
+use self::fills::Known;
 use self::rounds::Rounds;
 use super::validator::ValidatorMsg;
 use super::watchdog::WatchdogMsg;
@@ -75,7 +76,7 @@ pub fn card() -> Card {
             "ClockOffset -> validator",
             "Problem -> health_watchdog",
         ],
-        state_at_restart: "empty: a full round begins at once; fills of the last day are read again and told apart by id",
+        state_at_restart: "empty, but for how far back all fills were handed on: a full round begins at once, and fills are read back to there (at a start: of the last day) and told apart by id",
     }
 }
 
@@ -91,7 +92,7 @@ pub struct ReconcilerSettings {
     pub clock_every: Duration,
     /// Between two looks at the list of contracts.
     pub contracts_every: Duration,
-    /// How far back fills are read at the start.
+    /// How far back fills are read at the program's start.
     pub fills_back: Duration,
     /// Between two stretches of pages of fills.
     pub fills_pause: Duration,
@@ -171,6 +172,7 @@ impl Reconciler {
         counters: ReconcilerCounters,
         out: Outlets,
     ) -> Factory<Self> {
+        let known = Known::default();
         Arc::new(move |_birth, cx| {
             let wanted = Rc::<Wanted>::default();
             let fills_back_ms = i64::try_from(settings.fills_back.as_millis()).unwrap_or_default();
@@ -184,7 +186,7 @@ impl Reconciler {
                 cx.progress(),
                 wanted.clone(),
             );
-            let rounds = rounds.reading_fills_since(cx.now_ms() - fills_back_ms);
+            let rounds = rounds.reading_fills_since(cx.now_ms() - fills_back_ms, known.clone());
             cx.task("rounds", rounds.run());
             Ok(Self { wanted })
         })

@@ -3,7 +3,7 @@
 use super::super::health::Problem;
 use super::super::validator::ValidatorMsg;
 use super::super::watchdog::WatchdogMsg;
-use super::fills::{Fills, Now, Reading, Step};
+use super::fills::{Fills, Known, Now, Reading, Step};
 use super::{Outlets, ReconcilerCounters, ReconcilerSettings, Wanted};
 use crate::alive::{SILENCE, while_waiting};
 use crate::clock::Clock;
@@ -82,7 +82,7 @@ impl Rounds {
             out,
             progress,
             wanted,
-            fills: Fills::since(0),
+            fills: Fills::since(0, Known::default()),
             told_offset_ms: None,
             contracts: FxHashMap::default(),
             failing: None,
@@ -92,8 +92,8 @@ impl Rounds {
         }
     }
 
-    pub(super) fn reading_fills_since(mut self, since_ms: i64) -> Self {
-        self.fills = Fills::since(since_ms);
+    pub(super) fn reading_fills_since(mut self, since_ms: i64, known: Known) -> Self {
+        self.fills = Fills::since(since_ms, known);
         self
     }
 
@@ -287,7 +287,9 @@ impl Rounds {
                     }
                 }
                 self.tell_clock(now.offset_ms).await?;
-                self.hand_on(answer).await.map(Ok)
+                self.hand_on(answer).await?;
+                self.fills.handed_on();
+                Ok(Ok(()))
             }
             Err(error) => {
                 if let Some(Reading { product, since_ms, .. }) = self.fills.failed(error.remedy() == Remedy::GiveUp) {
