@@ -441,7 +441,7 @@ async fn fills_from_the_future_wait_until_the_clock_is_right() {
 
 /// An account may have more fills in a day than anybody remembers: they would be read again, and count twice.
 #[actix_rt::test]
-async fn a_reconciler_that_died_reads_fills_back_to_where_it_had_them_all() {
+async fn a_reconciler_that_died_goes_on_reading_fills_where_it_was() {
     let born_ms = Clock::system().now_ms();
     let asked: Arc<Mutex<Vec<i64>>> = Arc::default();
     let heard = Arc::clone(&asked);

@@ -64,22 +64,38 @@ pub(super) struct Reading {
     is_new: bool,
 }
 
-/// How far back fills of each product are known to whoever reads next, ms since 1970: what lies below was handed on.
-/// Shared by clone; it outlives the reader. Reading all of a day again would be much, and those who count fills remember
-/// fewer than an account may have in a day.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known(Arc<Mutex<FxHashMap<Product, i64>>>);
+impl Reading {
+    /// Part of it was read: what lies above is not looked for again.
+    fn is_begun(&self) -> bool {
+        self.stretches > 0 || !self.is_new
+    }
 
-impl Known {
-    fn get(&self) -> FxHashMap<Product, i64> {
+    /// To be taken up in a later round.
+    fn left(&self) -> Self {
+        Self { stretches: 0, is_new: false, ..self.clone() }
+    }
+}
+
+/// What a reader leaves to the one after it: how far back new fills of each product have to be looked for, ms since 1970,
+/// and what is still to be read below that. All the rest was handed on. Reading a whole day again would be much, and those
+/// who count fills remember fewer than an account may have in a day.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Left {
+    since_ms: FxHashMap<Product, i64>,
+    unread: VecDeque<Reading>,
+}
+
+/// Where it is left; shared by clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Legacy(Arc<Mutex<Left>>);
+
+impl Legacy {
+    fn get(&self) -> Left {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, product: Product, since_ms: i64) {
-        // Never back: one that was given up as hung may come to itself later.
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known_ms = known.entry(product).or_insert(since_ms);
-        *known_ms = since_ms.max(*known_ms);
+    fn set(&self, left: Left) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = left;
     }
 }
 
@@ -109,9 +125,7 @@ pub(super) struct Fills {
     /// Read, but from the future by the exchange's clock as it is known: they would be refused, and are not read again.
     held: Vec<(Instant, Report)>,
     is_failing: bool,
-    known: Known,
-    /// Some of their fills were given up: whoever reads next may try again.
-    left_out: FxHashSet<Product>,
+    legacy: Legacy,
 }
 
 /// What time it is.
@@ -131,33 +145,29 @@ impl Now {
 }
 
 impl Fills {
-    /// Back to `first_ms`, or to where a former reader had everything.
-    pub fn since(first_ms: i64, known: Known) -> Self {
+    /// Goes on where the former reader was, if there was one; otherwise back to `first_ms`.
+    pub fn since(first_ms: i64, legacy: Legacy) -> Self {
+        let Left { since_ms, unread } = legacy.get();
         Self {
             seen: Seen::default(),
-            since_ms: known.get(),
+            since_ms,
             first_ms,
             now: VecDeque::new(),
-            unread: VecDeque::new(),
+            unread,
             held: Vec::new(),
             is_failing: false,
-            known,
-            left_out: FxHashSet::default(),
+            legacy,
         }
     }
 
-    /// Everything that was answered was handed on: where nothing else of a product is left to be read, whoever reads next
-    /// need not look further back.
+    /// Everything that was answered was handed on: whoever reads next goes on from here.
     pub fn handed_on(&self) {
         if self.is_holding() {
             return;
         }
-        let is_left = |product| self.now.iter().chain(&self.unread).any(|reading| reading.product == product);
-        for (product, since_ms) in &self.since_ms {
-            if !is_left(*product) && !self.left_out.contains(product) {
-                self.known.set(*product, *since_ms);
-            }
-        }
+        let begun = self.now.iter().filter(|reading| reading.is_begun()).map(Reading::left);
+        let unread = begun.chain(self.unread.iter().cloned()).collect();
+        self.legacy.set(Left { since_ms: self.since_ms.clone(), unread });
     }
 
     /// A round begins: the newest fills of each product, then the newest of the readings that were left. Nothing happens while
@@ -206,13 +216,10 @@ impl Fills {
                 Step::More
             }
             Some(_) if self.unread.len() < UNREAD_MAX => {
-                self.unread.push_front(Reading { cursor: left, stretches: 0, is_new: false, ..reading });
+                self.unread.push_front(Reading { cursor: left, ..reading.left() });
                 Step::Later
             }
-            Some(_) => {
-                self.left_out.insert(reading.product);
-                Step::LeftOut
-            }
+            Some(_) => Step::LeftOut,
         };
         self.is_failing &= !self.now.is_empty();
         step
@@ -225,11 +232,10 @@ impl Fills {
         let asked = self.now.pop_front();
         let is_given_up = |reading: &Reading| is_hopeless && !reading.is_new && reading.stretches == 0;
         let left_out = asked.as_ref().filter(|reading| is_given_up(reading)).cloned();
-        self.left_out.extend(left_out.iter().map(|reading| reading.product));
         // The next reading looks no further back than to where this one began.
-        let rest = asked.into_iter().chain(self.now.drain(..)).filter(|r| r.stretches > 0 || !r.is_new);
+        let rest = asked.into_iter().chain(self.now.drain(..)).filter(Reading::is_begun);
         for reading in rest.filter(|reading| left_out.as_ref() != Some(reading)) {
-            self.unread.push_front(Reading { stretches: 0, is_new: false, ..reading });
+            self.unread.push_front(reading.left());
         }
         left_out
     }

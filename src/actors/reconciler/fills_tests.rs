@@ -72,7 +72,7 @@ proptest! {
     /// Whatever fails in between and whatever comes meanwhile: each fill is handed on, once.
     #[test]
     fn every_fill_is_handed_on_once(story in prop::collection::vec(happens(), 1..200)) {
-        let (mut fills, mut last, mut handed_on) = (Fills::since(0, Known::default()), 0, Vec::new());
+        let (mut fills, mut last, mut handed_on) = (Fills::since(0, Legacy::default()), 0, Vec::new());
         let (mut behind, instant) = (0, Instant::now());
         let right = std::iter::once(Happens::Behind(0));
         let calm = (0..400).flat_map(|_| {
@@ -111,27 +111,35 @@ proptest! {
     }
 }
 
+/// Whether a fill is still to be read by this.
+fn is_left(left: &Left, id: i64) -> bool {
+    let since_ms = left.since_ms.get(&Product::UsdtFutures).copied().unwrap_or(0);
+    let within = |r: &Reading| {
+        let below = r.cursor.as_ref().is_none_or(|cursor| id < cursor.parse().unwrap());
+        below && id * MINUTE >= r.since_ms
+    };
+    id * MINUTE >= since_ms || left.unread.iter().any(within)
+}
+
 proptest! {
-    /// Whoever dies while reading: each fill is handed on, and what all was handed on before is not read again.
+    /// Whoever dies while reading: each fill is handed on, and again only what was still to be read.
     #[test]
-    fn a_death_loses_no_fill_and_repeats_only_what_was_not_complete(
+    fn a_death_loses_no_fill_and_repeats_only_what_was_left(
         story in prop::collection::vec((happens(), 0_u32..20), 1..200),
     ) {
-        let known = Known::default();
-        let (mut fills, mut last, mut handed_on) = (Fills::since(0, known.clone()), 0, FxHashSet::default());
-        let (mut behind, mut floor_ms, instant) = (0, 0, Instant::now());
+        let legacy = Legacy::default();
+        let (mut fills, mut last, mut handed_on) = (Fills::since(0, legacy.clone()), 0, FxHashSet::default());
+        let (mut behind, mut left, instant) = (0, Left::default(), Instant::now());
         let right = std::iter::once((Happens::Behind(0), 1));
         let calm = (0..400).flat_map(|_| {
             std::iter::once((Happens::Round, 1)).chain(std::iter::repeat_n((Happens::Question, 1), 25))
         });
         for (what, chance) in story.into_iter().chain(right).chain(calm) {
             if chance == 0 {
-                fills = Fills::since(0, known.clone());
-                let complete_ms = known.get().get(&Product::UsdtFutures).copied().unwrap_or(0);
-                prop_assert!(complete_ms >= floor_ms);
-                floor_ms = complete_ms;
-                for id in 1..(floor_ms / MINUTE) {
-                    prop_assert!(handed_on.contains(&id), "{id} was not handed on, {floor_ms} ms count as complete");
+                fills = Fills::since(0, legacy.clone());
+                left = legacy.get();
+                for id in 1..=last {
+                    prop_assert!(is_left(&left, id) || handed_on.contains(&id), "{id} is not in {left:?}");
                 }
             }
             let now = Now { ms: last * MINUTE, offset_ms: -behind * MINUTE, instant };
@@ -142,10 +150,10 @@ proptest! {
                 Happens::Round => fills.begin([Product::UsdtFutures]),
                 Happens::Question => {
                     let Some(reading) = fills.next() else { continue };
-                    let (mut rows, left) = stretch(&fills, reading, last);
-                    fills.answered(&mut rows, left, now);
+                    let (mut rows, left_at) = stretch(&fills, reading, last);
+                    fills.answered(&mut rows, left_at, now);
                     for id in ids(&rows) {
-                        prop_assert!(handed_on.insert(id) || id * MINUTE >= floor_ms, "{id} again, below {floor_ms} ms");
+                        prop_assert!(handed_on.insert(id) || is_left(&left, id), "{id} again, was not in {left:?}");
                     }
                     fills.handed_on();
                 }
@@ -155,38 +163,15 @@ proptest! {
             }
         }
         prop_assert_eq!(handed_on.len() as i64, last);
-        let complete_ms = known.get().get(&Product::UsdtFutures).copied().unwrap_or(0);
-        prop_assert_eq!(complete_ms, if last > 0 { (last * MINUTE - OVERLAP_MS).max(0) } else { 0 });
+        prop_assert!(legacy.get().unread.is_empty());
+        let since_ms = legacy.get().since_ms.get(&Product::UsdtFutures).copied().unwrap_or(0);
+        prop_assert_eq!(since_ms, if last > 0 { (last * MINUTE - OVERLAP_MS).max(0) } else { 0 });
     }
-}
-
-/// Given up means that nobody has it: whoever reads next may be luckier.
-#[test]
-fn what_was_left_out_is_tried_again_after_a_death() {
-    let known = Known::default();
-    let mut fills = Fills::since(7, known.clone());
-    fills.begin([Product::UsdtFutures]);
-    for _ in 0..STRETCHES {
-        fills.answered(&mut vec![fill(1_000)], Some("7".to_owned()), later());
-        fills.handed_on();
-    }
-    assert_eq!(known.get(), FxHashMap::default(), "older ones wait to be read");
-    fills.begin([Product::UsdtFutures]);
-    fills.answered(&mut vec![], None, later());
-    assert!(fills.failed(true).is_some());
-    fills.handed_on();
-    assert_eq!(known.get(), FxHashMap::default());
-    let mut next = Fills::since(7, known.clone());
-    next.begin([Product::UsdtFutures]);
-    assert_eq!(next.next().map(|reading| reading.since_ms), Some(7));
-    next.answered(&mut vec![fill(1_000)], None, later());
-    next.handed_on();
-    assert_eq!(known.get()[&Product::UsdtFutures], 1_000 * MINUTE - OVERLAP_MS);
 }
 
 #[test]
 fn what_was_known_ends_a_reading_at_its_first_stretch() {
-    let mut fills = Fills::since(0, Known::default());
+    let mut fills = Fills::since(0, Legacy::default());
     let read = |fills: &mut Fills, last: i64| {
         fills.begin([Product::UsdtFutures]);
         let mut questions = 0;
@@ -205,7 +190,7 @@ fn what_was_known_ends_a_reading_at_its_first_stretch() {
 /// An exchange that fails now and then must not make a long day be read again and again.
 #[test]
 fn what_failures_left_is_read_once() {
-    let (mut fills, last, mut questions) = (Fills::since(0, Known::default()), 1_000, 0);
+    let (mut fills, last, mut questions) = (Fills::since(0, Legacy::default()), 1_000, 0);
     for round in 0.. {
         fills.begin([Product::UsdtFutures]);
         for n in 0.. {
@@ -228,7 +213,7 @@ fn what_failures_left_is_read_once() {
 
 #[test]
 fn old_fills_that_cannot_be_read_are_left_out_and_new_ones_never() {
-    let mut fills = Fills::since(0, Known::default());
+    let mut fills = Fills::since(0, Legacy::default());
     let left = || Some("7".to_owned());
     let begin = |fills: &mut Fills| fills.begin([Product::UsdtFutures, Product::UsdcFutures]);
     begin(&mut fills);
@@ -256,7 +241,7 @@ fn old_fills_that_cannot_be_read_are_left_out_and_new_ones_never() {
 /// A row whose time is nonsense would be held for ever, and nobody would hear why.
 #[test]
 fn a_fill_is_not_held_back_for_ever_nor_are_more_than_fit() {
-    let mut fills = Fills::since(0, Known::default());
+    let mut fills = Fills::since(0, Legacy::default());
     let now = Now { ms: 0, offset_ms: 0, instant: Instant::now() };
     fills.begin([Product::UsdtFutures]);
     let mut rows: Vec<Report> = (1..=HELD_MAX as i64 + 3).map(fill).collect();
@@ -272,7 +257,7 @@ fn a_fill_is_not_held_back_for_ever_nor_are_more_than_fit() {
 
 #[test]
 fn so_many_outages_wait_and_the_next_is_left_out() {
-    let mut fills = Fills::since(0, Known::default());
+    let mut fills = Fills::since(0, Legacy::default());
     for n in 0..=UNREAD_MAX {
         let wanted = if n < UNREAD_MAX { Step::Later } else { Step::LeftOut };
         fills.now.push_back(Reading {

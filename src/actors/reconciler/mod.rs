@@ -5,7 +5,7 @@
 mod fills;
 mod rounds;
 
-use self::fills::Known;
+use self::fills::Legacy;
 use self::rounds::Rounds;
 use super::validator::ValidatorMsg;
 use super::watchdog::WatchdogMsg;
@@ -76,7 +76,7 @@ pub fn card() -> Card {
             "ClockOffset -> validator",
             "Problem -> health_watchdog",
         ],
-        state_at_restart: "empty, but for how far back all fills were handed on: a full round begins at once, and fills are read back to there (at a start: of the last day) and told apart by id",
+        state_at_restart: "empty, but for which fills are still to be read: a full round begins at once, and reading goes on there (at a start: those of the last day), told apart by id",
     }
 }
 
@@ -172,7 +172,7 @@ impl Reconciler {
         counters: ReconcilerCounters,
         out: Outlets,
     ) -> Factory<Self> {
-        let known = Known::default();
+        let legacy = Legacy::default();
         Arc::new(move |_birth, cx| {
             let wanted = Rc::<Wanted>::default();
             let fills_back_ms = i64::try_from(settings.fills_back.as_millis()).unwrap_or_default();
@@ -186,7 +186,7 @@ impl Reconciler {
                 cx.progress(),
                 wanted.clone(),
             );
-            let rounds = rounds.reading_fills_since(cx.now_ms() - fills_back_ms, known.clone());
+            let rounds = rounds.reading_fills_since(cx.now_ms() - fills_back_ms, legacy.clone());
             cx.task("rounds", rounds.run());
             Ok(Self { wanted })
         })

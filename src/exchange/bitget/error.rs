@@ -106,6 +106,12 @@ impl RestError {
         }
     }
 
+    /// Whether a parameter of the question is what the exchange refuses, and not who asks or when: this question will
+    /// never be answered, others may be.
+    pub const fn blames_question(&self) -> bool {
+        matches!(self, Self::Code { code: 40017 | 40020 | 40034 | 400_172, .. })
+    }
+
     /// A bounded word for counters.
     pub const fn label(&self) -> &'static str {
         match self {
@@ -145,6 +151,13 @@ mod tests {
         for (code, action) in cases {
             assert_eq!(code_action(code), action, "case: {code}");
         }
+    }
+
+    #[test]
+    fn a_refused_key_says_nothing_of_the_question() {
+        let error = |code| RestError::Code { code, message: String::new() };
+        assert!([40017, 40034, 400_172].into_iter().all(|code| error(code).blames_question()));
+        assert!(![40006, 40012, 40084, 40404, 429].into_iter().any(|code| error(code).blames_question()));
     }
 
     #[test]
