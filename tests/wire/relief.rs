@@ -97,6 +97,15 @@ struct Blocked {
 }
 
 impl Blocked {
+    /// A connection that is soon old hands on to this one.
+    fn keep(&self, url: &str) {
+        let symbols = symbols();
+        let mut plan = plan(url, &symbols, tickers(&symbols));
+        plan.settings.planned_reconnect = Duration::from_millis(200);
+        let mut outlet = self.clone();
+        tokio::task::spawn_local(async move { keep_connected(&plan, None, &mut outlet).await });
+    }
+
     fn block(&self) {
         self.is_blocked.set(true);
     }
@@ -167,11 +176,7 @@ fn an_old_connection_that_has_the_outlet_in_hand_gives_it_back() {
             }
         })
         .await;
-        let symbols = symbols();
-        let mut plan = plan(&url, &symbols, tickers(&symbols));
-        plan.settings.planned_reconnect = Duration::from_millis(200);
-        let mut outlet = blocked.clone();
-        tokio::task::spawn_local(async move { keep_connected(&plan, None, &mut outlet).await });
+        blocked.keep(&url);
         until("a successor that cannot be had", || gone.get().then_some(())).await;
         // Time for the news of it to want the outlet.
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -203,11 +208,7 @@ fn an_old_connection_that_is_late_to_leave_hands_on_what_it_has_in_hand() {
             }
         })
         .await;
-        let symbols = symbols();
-        let mut plan = plan(&url, &symbols, tickers(&symbols));
-        plan.settings.planned_reconnect = Duration::from_millis(200);
-        let mut outlet = blocked.clone();
-        tokio::task::spawn_local(async move { keep_connected(&plan, None, &mut outlet).await });
+        blocked.keep(&url);
         until("the old one waits", || blocked.waits.get().then_some(())).await;
         // Longer than both may run, and than an old one may take to leave; nothing that could be waited for tells of it.
         tokio::time::sleep(Duration::from_secs(7)).await;

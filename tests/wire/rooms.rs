@@ -333,6 +333,17 @@ impl Alone {
         Self { running: tree.start(), told, problems, counters, port, skew }
     }
 
+    /// Rounds only at the start and when asked for; stretches of 200 fills.
+    fn reading_for_long(base: &str) -> Self {
+        let rest = RestSettings { fill_pages: 2, tries: 1, ..RestSettings::default() };
+        let settings = ReconcilerSettings {
+            every: 600 * SECOND,
+            fills_pause: Duration::from_millis(20),
+            ..ReconcilerSettings::default()
+        };
+        Self::build(base, rest, settings)
+    }
+
     /// What the validator was told of the exchange's clock before it was told of a fill.
     fn offsets_before_the_fill(&self) -> Vec<i64> {
         let told = self.told.lock().unwrap();
@@ -356,29 +367,33 @@ impl Alone {
     }
 }
 
+/// The newest fill that an account with a million of them is asked for.
+fn newest_asked(head: &str) -> u64 {
+    let before = head.split("idLessThan=").nth(1).and_then(|rest| rest.split(['&', ' ']).next());
+    before.map_or(1_000_000, |id| id.parse::<u64>().unwrap() - 1)
+}
+
+/// The hundred fills up to this one.
+fn page_of_fills(newest: u64) -> String {
+    let row = |id: u64| {
+        let time = Clock::system().now_ms() - 1_000_000 + i64::try_from(id).unwrap();
+        format!(
+            r#"{{"tradeId":"{id}","orderId":"1","symbol":"BTCUSDT","side":"buy","price":"1","baseVolume":"1","tradeSide":"buy_single","cTime":"{time}"}}"#
+        )
+    };
+    let rows: Vec<String> = (newest - 99..=newest).rev().map(row).collect();
+    format!(r#"{{"fillList":[{}],"endId":"{}"}}"#, rows.join(","), newest - 99)
+}
+
 /// An account may have more fills than can be read in an hour: who is told of its positions does not wait for them.
 #[actix_rt::test]
 async fn positions_are_confirmed_while_fills_are_still_being_read() {
     let base = rest_server(|head| {
-        let row = |id: u64| {
-            let time = Clock::system().now_ms() - 1_000_000 + i64::try_from(id).unwrap();
-            format!(r#"{{"tradeId":"{id}","orderId":"1","symbol":"BTCUSDT","side":"buy","price":"1","baseVolume":"1","tradeSide":"buy_single","cTime":"{time}"}}"#)
-        };
-        let before = head.split("idLessThan=").nth(1).and_then(|rest| rest.split(['&', ' ']).next());
-        let newest = before.map_or(1_000_000, |id| id.parse::<u64>().unwrap() - 1);
-        let rows: Vec<String> = (newest - 99..=newest).rev().map(row).collect();
-        let fills = format!(r#"{{"fillList":[{}],"endId":"{}"}}"#, rows.join(","), newest - 99);
-        let data = if head.contains("/order/fills") { fills.as_str() } else { "[]" };
-        (200, ok(data))
+        let fills = page_of_fills(newest_asked(head));
+        (200, ok(if head.contains("/order/fills") { &fills } else { "[]" }))
     })
     .await;
-    let rest = RestSettings { fill_pages: 2, tries: 1, ..RestSettings::default() };
-    let settings = ReconcilerSettings {
-        every: 600 * SECOND,
-        fills_pause: Duration::from_millis(20),
-        ..ReconcilerSettings::default()
-    };
-    let alone = Alone::build(&base, rest, settings);
+    let alone = Alone::reading_for_long(&base);
     let Alone { problems, counters, port, .. } = &alone;
     let fills = || alone.fills().len();
     until("the account is confirmed", || {
@@ -396,6 +411,33 @@ async fn positions_are_confirmed_while_fills_are_still_being_read() {
     until("a reading makes room", || (fills() >= 2_000).then_some(())).await;
     port.send(ReconcilerMsg::FeedReady { at_ms: 1 }).await.unwrap();
     until("and is taken up again", || (fills() >= 2_400).then_some(())).await;
+    alone.running.stop(&[], 10 * SECOND).await;
+}
+
+/// A key that is refused says nothing of the question: what waits to be read is asked for again when the key is taken.
+#[actix_rt::test]
+async fn a_refused_key_costs_no_older_fills() {
+    let (refuses, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (is_refusing, count) = (Arc::clone(&refuses), Arc::clone(&refused));
+    let base = rest_server(move |head| {
+        let newest = newest_asked(head);
+        // Only what an earlier round left: the newest are answered.
+        if is_refusing.load(SeqCst) && newest <= 998_000 {
+            count.fetch_add(1, SeqCst);
+            return (400, r#"{"code":"40006","msg":"Invalid ACCESS_KEY","data":null}"#.to_owned());
+        }
+        let fills = page_of_fills(newest);
+        (200, ok(if head.contains("/order/fills") { &fills } else { "[]" }))
+    })
+    .await;
+    let alone = Alone::reading_for_long(&base);
+    until("a reading makes room", || (alone.fills().len() >= 2_000).then_some(())).await;
+    refuses.store(true, SeqCst);
+    alone.port.send(ReconcilerMsg::FeedReady { at_ms: 1 }).await.unwrap();
+    until("the key is refused", || (refused.load(SeqCst) > 0).then_some(())).await;
+    refuses.store(false, SeqCst);
+    alone.port.send(ReconcilerMsg::FeedReady { at_ms: 1 }).await.unwrap();
+    until("older fills", || (alone.fills().len() >= 2_400).then_some(())).await;
     alone.running.stop(&[], 10 * SECOND).await;
 }
 

@@ -85,11 +85,11 @@ struct Left {
     unread: VecDeque<Reading>,
 }
 
-/// Where it is left; shared by clone.
+/// Where it stands; shared by clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Legacy(Arc<Mutex<Left>>);
+pub(super) struct Bookmark(Arc<Mutex<Left>>);
 
-impl Legacy {
+impl Bookmark {
     fn get(&self) -> Left {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -125,7 +125,7 @@ pub(super) struct Fills {
     /// Read, but from the future by the exchange's clock as it is known: they would be refused, and are not read again.
     held: Vec<(Instant, Report)>,
     is_failing: bool,
-    legacy: Legacy,
+    bookmark: Bookmark,
 }
 
 /// What time it is.
@@ -146,8 +146,8 @@ impl Now {
 
 impl Fills {
     /// Goes on where the former reader was, if there was one; otherwise back to `first_ms`.
-    pub fn since(first_ms: i64, legacy: Legacy) -> Self {
-        let Left { since_ms, unread } = legacy.get();
+    pub fn since(first_ms: i64, bookmark: Bookmark) -> Self {
+        let Left { since_ms, unread } = bookmark.get();
         Self {
             seen: Seen::default(),
             since_ms,
@@ -156,7 +156,7 @@ impl Fills {
             unread,
             held: Vec::new(),
             is_failing: false,
-            legacy,
+            bookmark,
         }
     }
 
@@ -167,7 +167,7 @@ impl Fills {
         }
         let begun = self.now.iter().filter(|reading| reading.is_begun()).map(Reading::left);
         let unread = begun.chain(self.unread.iter().cloned()).collect();
-        self.legacy.set(Left { since_ms: self.since_ms.clone(), unread });
+        self.bookmark.set(Left { since_ms: self.since_ms.clone(), unread });
     }
 
     /// A round begins: the newest fills of each product, then the newest of the readings that were left. Nothing happens while

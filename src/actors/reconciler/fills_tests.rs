@@ -68,17 +68,19 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
+/// The clock is right again, and enough questions for everything are answered.
+fn calm() -> impl Iterator<Item = Happens> {
+    let round = || std::iter::once(Happens::Round).chain(std::iter::repeat_n(Happens::Question, 25));
+    std::iter::once(Happens::Behind(0)).chain((0..400).flat_map(move |_| round()))
+}
+
 proptest! {
     /// Whatever fails in between and whatever comes meanwhile: each fill is handed on, once.
     #[test]
     fn every_fill_is_handed_on_once(story in prop::collection::vec(happens(), 1..200)) {
-        let (mut fills, mut last, mut handed_on) = (Fills::since(0, Legacy::default()), 0, Vec::new());
+        let (mut fills, mut last, mut handed_on) = (Fills::since(0, Bookmark::default()), 0, Vec::new());
         let (mut behind, instant) = (0, Instant::now());
-        let right = std::iter::once(Happens::Behind(0));
-        let calm = (0..400).flat_map(|_| {
-            std::iter::once(Happens::Round).chain(std::iter::repeat_n(Happens::Question, 25))
-        });
-        for what in story.into_iter().chain(right).chain(calm) {
+        for what in story.into_iter().chain(calm()) {
             let now = Now { ms: last * MINUTE, offset_ms: -behind * MINUTE, instant };
             let of_age = fills.come_of_age(now);
             prop_assert!(of_age.is_sorted_by_key(Report::exchange_time_ms));
@@ -127,17 +129,13 @@ proptest! {
     fn a_death_loses_no_fill_and_repeats_only_what_was_left(
         story in prop::collection::vec((happens(), 0_u32..20), 1..200),
     ) {
-        let legacy = Legacy::default();
-        let (mut fills, mut last, mut handed_on) = (Fills::since(0, legacy.clone()), 0, FxHashSet::default());
+        let bookmark = Bookmark::default();
+        let (mut fills, mut last, mut handed_on) = (Fills::since(0, bookmark.clone()), 0, FxHashSet::default());
         let (mut behind, mut left, instant) = (0, Left::default(), Instant::now());
-        let right = std::iter::once((Happens::Behind(0), 1));
-        let calm = (0..400).flat_map(|_| {
-            std::iter::once((Happens::Round, 1)).chain(std::iter::repeat_n((Happens::Question, 1), 25))
-        });
-        for (what, chance) in story.into_iter().chain(right).chain(calm) {
+        for (what, chance) in story.into_iter().chain(calm().map(|what| (what, 1))) {
             if chance == 0 {
-                fills = Fills::since(0, legacy.clone());
-                left = legacy.get();
+                fills = Fills::since(0, bookmark.clone());
+                left = bookmark.get();
                 for id in 1..=last {
                     prop_assert!(is_left(&left, id) || handed_on.contains(&id), "{id} is not in {left:?}");
                 }
@@ -163,15 +161,15 @@ proptest! {
             }
         }
         prop_assert_eq!(handed_on.len() as i64, last);
-        prop_assert!(legacy.get().unread.is_empty());
-        let since_ms = legacy.get().since_ms.get(&Product::UsdtFutures).copied().unwrap_or(0);
+        prop_assert!(bookmark.get().unread.is_empty());
+        let since_ms = bookmark.get().since_ms.get(&Product::UsdtFutures).copied().unwrap_or(0);
         prop_assert_eq!(since_ms, if last > 0 { (last * MINUTE - OVERLAP_MS).max(0) } else { 0 });
     }
 }
 
 #[test]
 fn what_was_known_ends_a_reading_at_its_first_stretch() {
-    let mut fills = Fills::since(0, Legacy::default());
+    let mut fills = Fills::since(0, Bookmark::default());
     let read = |fills: &mut Fills, last: i64| {
         fills.begin([Product::UsdtFutures]);
         let mut questions = 0;
@@ -190,7 +188,7 @@ fn what_was_known_ends_a_reading_at_its_first_stretch() {
 /// An exchange that fails now and then must not make a long day be read again and again.
 #[test]
 fn what_failures_left_is_read_once() {
-    let (mut fills, last, mut questions) = (Fills::since(0, Legacy::default()), 1_000, 0);
+    let (mut fills, last, mut questions) = (Fills::since(0, Bookmark::default()), 1_000, 0);
     for round in 0.. {
         fills.begin([Product::UsdtFutures]);
         for n in 0.. {
@@ -213,7 +211,7 @@ fn what_failures_left_is_read_once() {
 
 #[test]
 fn old_fills_that_cannot_be_read_are_left_out_and_new_ones_never() {
-    let mut fills = Fills::since(0, Legacy::default());
+    let mut fills = Fills::since(0, Bookmark::default());
     let left = || Some("7".to_owned());
     let begin = |fills: &mut Fills| fills.begin([Product::UsdtFutures, Product::UsdcFutures]);
     begin(&mut fills);
@@ -241,7 +239,7 @@ fn old_fills_that_cannot_be_read_are_left_out_and_new_ones_never() {
 /// A row whose time is nonsense would be held for ever, and nobody would hear why.
 #[test]
 fn a_fill_is_not_held_back_for_ever_nor_are_more_than_fit() {
-    let mut fills = Fills::since(0, Legacy::default());
+    let mut fills = Fills::since(0, Bookmark::default());
     let now = Now { ms: 0, offset_ms: 0, instant: Instant::now() };
     fills.begin([Product::UsdtFutures]);
     let mut rows: Vec<Report> = (1..=HELD_MAX as i64 + 3).map(fill).collect();
@@ -257,7 +255,7 @@ fn a_fill_is_not_held_back_for_ever_nor_are_more_than_fit() {
 
 #[test]
 fn so_many_outages_wait_and_the_next_is_left_out() {
-    let mut fills = Fills::since(0, Legacy::default());
+    let mut fills = Fills::since(0, Bookmark::default());
     for n in 0..=UNREAD_MAX {
         let wanted = if n < UNREAD_MAX { Step::Later } else { Step::LeftOut };
         fills.now.push_back(Reading {

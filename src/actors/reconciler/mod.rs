@@ -5,7 +5,7 @@
 mod fills;
 mod rounds;
 
-use self::fills::Legacy;
+use self::fills::Bookmark;
 use self::rounds::Rounds;
 use super::validator::ValidatorMsg;
 use super::watchdog::WatchdogMsg;
@@ -172,7 +172,7 @@ impl Reconciler {
         counters: ReconcilerCounters,
         out: Outlets,
     ) -> Factory<Self> {
-        let legacy = Legacy::default();
+        let bookmark = Bookmark::default();
         Arc::new(move |_birth, cx| {
             let wanted = Rc::<Wanted>::default();
             let fills_back_ms = i64::try_from(settings.fills_back.as_millis()).unwrap_or_default();
@@ -186,7 +186,7 @@ impl Reconciler {
                 cx.progress(),
                 wanted.clone(),
             );
-            let rounds = rounds.reading_fills_since(cx.now_ms() - fills_back_ms, legacy.clone());
+            let rounds = rounds.reading_fills_since(cx.now_ms() - fills_back_ms, bookmark.clone());
             cx.task("rounds", rounds.run());
             Ok(Self { wanted })
         })

@@ -3,7 +3,7 @@
 use super::super::health::Problem;
 use super::super::validator::ValidatorMsg;
 use super::super::watchdog::WatchdogMsg;
-use super::fills::{Fills, Legacy, Now, Reading, Step};
+use super::fills::{Bookmark, Fills, Now, Reading, Step};
 use super::{Outlets, ReconcilerCounters, ReconcilerSettings, Wanted};
 use crate::alive::{SILENCE, while_waiting};
 use crate::clock::Clock;
@@ -82,7 +82,7 @@ impl Rounds {
             out,
             progress,
             wanted,
-            fills: Fills::since(0, Legacy::default()),
+            fills: Fills::since(0, Bookmark::default()),
             told_offset_ms: None,
             contracts: FxHashMap::default(),
             failing: None,
@@ -92,8 +92,8 @@ impl Rounds {
         }
     }
 
-    pub(super) fn reading_fills_since(mut self, since_ms: i64, legacy: Legacy) -> Self {
-        self.fills = Fills::since(since_ms, legacy);
+    pub(super) fn reading_fills_since(mut self, since_ms: i64, bookmark: Bookmark) -> Self {
+        self.fills = Fills::since(since_ms, bookmark);
         self
     }
 
