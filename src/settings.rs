@@ -224,13 +224,16 @@ fn redis_settings(config: &Config, seed: u64) -> Result<EngineSettings, Stop> {
     })
 }
 
+/// What a start reads again is still known then, also where the exchange's clock is ahead of ours.
+const SPOOL_MARGIN: Duration = Duration::from_secs(600);
+
 fn spool_settings(config: &Config, state: &Path) -> Result<SpoolSettings, Stop> {
     let dir = config.spool.dir.clone().unwrap_or_else(|| state.join("spool"));
     std::fs::create_dir_all(&dir)
         .map_err(|e| Stop::new(Exit::Config, format!("{}: cannot be made: {e}; set dir in [spool]", dir.display())))?;
     Ok(SpoolSettings {
         file: Some(dir.join("events.redb")),
-        keep: Duration::from_secs(config.spool.retain_hours * 3_600),
+        keep: Duration::from_secs(config.spool.retain_hours * 3_600) + SPOOL_MARGIN,
         keep_bytes: config.spool.retain_mib * 1_024 * 1_024,
     })
 }

@@ -197,8 +197,9 @@ section! {
     Spool {
         /// Folder. "" is `spool` in the state folder.
         dir: Option<PathBuf> = None; any,
-        /// Time an event stays on disk after Redis has it, hours, in case Redis falls back to an older state.
-        retain_hours: u64 = 24; range(1..=8_760),
+        /// Time an event stays on disk after Redis has it, hours, in case Redis falls back to an older state. At least a day:
+        /// a start reads the fills of the last day again, and knows by this which are old.
+        retain_hours: u64 = 24; range(24..=8_760),
         /// Disk space for such events, MiB; the oldest go first.
         retain_mib: u64 = 256; range(8..=1_048_576),
     }

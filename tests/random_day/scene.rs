@@ -153,9 +153,9 @@ impl Scene {
             script: ScriptChoice::Given(script(seed, fills)),
             // Fees of some million fills.
             funds: 1_000_000.0,
-            // What the exchange itself forgets cannot be read from it: more than any outage here has. Fewer than the events
-            // that are known again: a program that starts reads them all.
-            kept: 90_000,
+            // What the exchange itself forgets cannot be read from it: more than any outage here has, and more than a
+            // process remembers of its own, for one that starts reads them all.
+            kept: 200_000,
             truth: Some(pipe),
             limits: no_limits(),
             ..Exchange::config()

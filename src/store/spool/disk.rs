@@ -3,7 +3,7 @@
 use super::{Found, SpoolSettings, Stored};
 use crate::fault_points;
 use crate::store::encode::event::Record;
-use crate::store::ids::{Ids, print};
+use crate::store::ids::{FOUND, print};
 use crate::store::outbox::Batch;
 use redb::backends::InMemoryBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -136,13 +136,10 @@ impl Disk {
         let mut ids = Vec::new();
         let read = disk.db.begin_read().map_err(boxed)?;
         let table = read.open_table(RECORDS).map_err(boxed)?;
-        for row in table.iter().map_err(boxed)?.rev().take(Ids::MAX) {
+        for row in table.iter().map_err(boxed)?.rev().take(FOUND) {
             let (_, value) = row.map_err(boxed)?;
-            if let Some(record) = Record::from_bytes(value.value().1) {
-                ids.push(print(&record.id));
-            }
+            ids.extend(Record::id_in(value.value().1).map(|id| print(&id)));
         }
-        ids.reverse();
         drop(table);
         drop(read);
         Ok((disk, Found { generation, last_seq, last_ms, ids, set_aside: None }))

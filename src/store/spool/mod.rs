@@ -93,7 +93,7 @@ pub struct Found {
     pub generation: u64,
     pub last_seq: u64,
     pub last_ms: i64,
-    /// Identities of the newest retained records, oldest first.
+    /// Identities of the newest retained records, in no order.
     pub ids: Vec<Print>,
     /// A file that could not be read was put here.
     pub set_aside: Option<PathBuf>,
@@ -120,7 +120,7 @@ impl Spool {
         let state = Arc::new(SpoolState::default());
         let (store, found) = disk::Disk::open(&settings, now_ms);
         state.safe.store(found.last_seq, SeqCst);
-        let worker = thread::Worker::new(settings, store, Arc::clone(&state), found.clone());
+        let worker = thread::Worker::new(settings, store, Arc::clone(&state), &found);
         let spawned = std::thread::Builder::new().name("spool".to_owned()).spawn(move || worker.run(&inbox));
         if spawned.is_err() {
             state.durable.store(false, SeqCst);

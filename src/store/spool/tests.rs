@@ -1,6 +1,7 @@
 use super::*;
 use crate::domain::event::Event;
-use crate::store::encode::event::{record, tests as events};
+use crate::store::encode::event::{Record, record, tests as events};
+use crate::store::ids::{Ids, REMEMBERED, print};
 use std::path::Path;
 use std::time::Instant;
 
@@ -47,9 +48,27 @@ fn what_was_safe_is_there_after_a_restart() {
     wait("file is free", || inspect(&folder.path().join("spool.redb"), |_| {}).is_ok());
     let (spool, found) = Spool::open(settings(folder.path()), 60);
     assert_eq!((found.generation, found.last_seq, found.last_ms, found.ids.len()), (50, 100, 100_000, 100));
-    assert_eq!(found.ids[0], crate::store::ids::print(&format!("trap:{:016x}", 1)));
+    assert!(found.ids.contains(&print(&format!("trap:{:016x}", 1))));
     assert_eq!(read(&spool, 98, 10), [98, 99, 100]);
     assert_eq!(spool.first(), 1);
+}
+
+/// A start asks the exchange for the fills of a whole day, which may be more than a process remembers of its own.
+#[test]
+fn a_start_knows_every_event_that_the_file_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, _) = disk::Disk::open(&settings(folder.path()), 50);
+    let held = REMEMBERED as u64 + 1_000;
+    let stored = |seq: u64| {
+        let id = format!("fill:{seq}");
+        let record = Record { v: 1, seq, ms: seq as i64, id: id.clone(), kind: "fill".to_owned(), ops: vec![] };
+        Stored { seq, ms: record.ms, id, bytes: record.to_bytes().into() }
+    };
+    disk.unwrap().append(&(1..=held).map(stored).collect::<Vec<_>>()).unwrap();
+    let (_, found) = disk::Disk::open(&settings(folder.path()), 60);
+    let mut ids = Ids::of(found.ids);
+    assert!(!(1..=held).any(|seq| ids.is_new(&format!("fill:{seq}"))));
+    assert!(ids.is_new("fill:one more"));
 }
 
 #[test]

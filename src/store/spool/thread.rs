@@ -29,7 +29,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(settings: SpoolSettings, disk: Option<Disk>, state: Arc<SpoolState>, found: Found) -> Self {
+    pub(super) fn new(settings: SpoolSettings, disk: Option<Disk>, state: Arc<SpoolState>, found: &Found) -> Self {
         let durable = disk.is_some() && settings.file.is_some();
         state.durable.store(durable, SeqCst);
         let worker = Self {
