@@ -4,7 +4,7 @@
 use crate::Wanted;
 use crate::chaos::Chaos;
 use crate::eyes::{self, Shared, lock};
-use crate::measure::{Looks, look};
+use crate::measure::{Look, Looks, look};
 use crate::plan::Plan;
 use crate::quantile::quantile;
 use crate::scene::{SYMBOLS, Scene};
@@ -245,7 +245,7 @@ impl Day {
 
 impl Told {
     pub fn publish(&self) {
-        let slope = self.looks.slope(|l| l.rss_kib);
+        let slope = self.looks.slope(Look::own_kib);
         let (e, m) = (&self.events, &self.messages);
         let mut more: BTreeMap<&'static str, serde_json::Value> = BTreeMap::new();
         more.insert("seed", self.seed.into());
@@ -259,10 +259,10 @@ impl Told {
         more.insert("latest stale mark, ms after its limit", self.mark_lag_ms.into());
         more.insert("RSS max MiB", ((self.looks.max(|l| l.rss_kib) / 102.4).round() / 10.0).into());
         if let Some(slope) = slope {
-            more.insert("RSS slope KiB/h", slope.per_hour.round().into());
+            more.insert("own memory slope KiB/h", slope.per_hour.round().into());
             more.insert("error of the slope KiB/h", slope.error.round().into());
             more.insert("hours the slope was seen over", ((slope.hours * 100.0).round() / 100.0).into());
-            more.insert("RSS MiB, least of each tenth", self.tenths_mib().into());
+            more.insert("own memory MiB, least of each tenth", self.tenths_mib().into());
         }
         more.insert("fds max", self.looks.max(|l| l.fds).into());
         more.insert("threads max", self.looks.max(|l| l.threads).into());
@@ -296,7 +296,7 @@ impl Told {
     }
 
     fn tenths_mib(&self) -> Vec<f64> {
-        self.looks.tenths(|l| l.rss_kib).into_iter().map(|kib| (kib / 102.4).round() / 10.0).collect()
+        self.looks.tenths(Look::own_kib).into_iter().map(|kib| (kib / 102.4).round() / 10.0).collect()
     }
 
     /// The report of a long run.
@@ -328,9 +328,11 @@ impl Told {
             m.left,
         );
         text.push_str("## The process\n\n| | largest | slope per hour |\n|---|---|---|\n");
-        type Get = fn(&crate::measure::Look) -> f64;
-        let rows: [(&str, Get, f64); 3] = [
-            ("memory, MiB", |l| l.rss_kib, 1_024.0),
+        type Get = fn(&Look) -> f64;
+        let rows: [(&str, Get, f64); 5] = [
+            ("resident, MiB", |l| l.rss_kib, 1_024.0),
+            ("of it pages of files, MiB", |l| l.file_kib, 1_024.0),
+            ("of it own memory, MiB", Look::own_kib, 1_024.0),
             ("file descriptors", |l| l.fds, 1.0),
             ("threads", |l| l.threads, 1.0),
         ];
@@ -348,7 +350,7 @@ impl Told {
         let _ = writeln!(
             text,
             "\nThe slope is that of the least of each minute, ± twice its standard error, in lives of half an hour or more; \
-             what came before every buffer had been full once, after 100 000 events, is left out. Least memory in each tenth of the longest life, MiB: {}.",
+             what came before every buffer had been full once, after 100 000 events, is left out. Pages of files are the program's own code as far as it was run so far. Least own memory in each tenth of the longest life, MiB: {}.",
             tenths.join(", ")
         );
         text.push_str(

@@ -12,6 +12,9 @@ pub struct Look {
     /// In this life.
     pub events: u64,
     pub rss_kib: f64,
+    /// Of these, pages of files: the program's own code, which comes as it is first run and which the kernel takes back
+    /// when it wants room.
+    pub file_kib: f64,
     pub fds: f64,
     pub threads: f64,
 }
@@ -23,7 +26,15 @@ pub fn look(pid: u32, age_s: f64, events: u64) -> Option<Look> {
         line.split_whitespace().nth(1)?.parse::<f64>().ok()
     };
     let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as f64;
-    Some(Look { pid, age_s, events, rss_kib: field("VmRSS:")?, fds, threads: field("Threads:")? })
+    let (rss_kib, file_kib, threads) = (field("VmRSS:")?, field("RssFile:")?, field("Threads:")?);
+    Some(Look { pid, age_s, events, rss_kib, file_kib, fds, threads })
+}
+
+impl Look {
+    /// What the process has put somewhere and not given back.
+    pub fn own_kib(&self) -> f64 {
+        self.rss_kib - self.file_kib
+    }
 }
 
 /// How steep a figure is.
