@@ -47,8 +47,9 @@ impl Metrics {
     }
 }
 
-/// Trade ids and orders that are remembered; REST answers repeat at most a page of them.
-const REMEMBERED: usize = 10_000;
+/// Trade ids and orders that are remembered. REST tells each fill that the connection told once more, after an outage of
+/// REST all of them.
+const REMEMBERED: usize = 50_000;
 
 /// The fold over orders and fills. A copy of it, one after each fill, is cheap: see [`Remembered`].
 #[derive(Clone, Debug)]

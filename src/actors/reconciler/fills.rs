@@ -9,7 +9,7 @@ use crate::domain::report::Report;
 use crate::domain::symbol::Product;
 use crate::domain::validate::check_private_time;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,29 +25,52 @@ const HELD_MAX: usize = 1_024;
 /// A fill whose time has not come after so long is handed on too: it is no doubt of the clock any more.
 const HELD_LONGEST: Duration = Duration::from_secs(300);
 
-/// Ids of the fills that were handed on; bounded, oldest forgotten first.
-#[derive(Default)]
+/// The newest fills of each product that were handed on: bounded, the oldest by the exchange's time forgotten first. New
+/// readings look among the newest only; old fills, however many are read meanwhile, are read once and must not push
+/// these out.
 struct Seen {
-    ids: FxHashSet<String>,
-    order: VecDeque<String>,
+    max: usize,
+    of: FxHashMap<Product, SeenOf>,
+}
+
+#[derive(Default)]
+struct SeenOf {
+    ids: FxHashSet<Arc<str>>,
+    by_time: BTreeSet<(i64, Arc<str>)>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        // Somewhat more than one reading holds.
+        Self { max: 16_384, of: FxHashMap::default() }
+    }
 }
 
 impl Seen {
-    /// More than one reading holds, or each round would hand on the oldest again.
-    const MAX: usize = 16_384;
+    fn is_known(&self, product: Product, fill: &Fill) -> bool {
+        self.of.get(&product).is_some_and(|of| of.ids.contains(fill.trade_id.as_str()))
+    }
+
+    /// Those that happened at `since_ms` or later.
+    fn since(&self, product: Product, since_ms: i64) -> FxHashSet<Arc<str>> {
+        let of = self.of.get(&product).map(|of| of.by_time.range((since_ms, Arc::from(""))..));
+        of.into_iter().flatten().map(|(_, id)| Arc::clone(id)).collect()
+    }
 
     /// True for a fill that was not seen before.
-    fn is_new(&mut self, id: &str) -> bool {
-        if self.ids.contains(id) {
+    fn is_new(&mut self, product: Product, fill: &Fill) -> bool {
+        if self.is_known(product, fill) {
             return false;
         }
-        if self.order.len() == Self::MAX
-            && let Some(oldest) = self.order.pop_front()
+        let of = self.of.entry(product).or_default();
+        let id: Arc<str> = fill.trade_id.as_str().into();
+        of.by_time.insert((fill.exchange_time_ms, Arc::clone(&id)));
+        of.ids.insert(id);
+        if of.ids.len() > self.max
+            && let Some((_, oldest)) = of.by_time.pop_first()
         {
-            self.ids.remove(&oldest);
+            of.ids.remove(&oldest);
         }
-        self.ids.insert(id.to_owned());
-        self.order.push_back(id.to_owned());
         true
     }
 }
@@ -58,6 +81,10 @@ pub(super) struct Reading {
     pub product: Product,
     pub since_ms: i64,
     pub cursor: Option<String>,
+    /// When the oldest fill happened that it has read before it was left for later; `None` before its first.
+    read_to_ms: Option<i64>,
+    /// What was known where it is to end. It comes there perhaps much later, behind more fills than are remembered.
+    known: Arc<FxHashSet<Arc<str>>>,
     stretches: u32,
     /// Begun in this round: behind known fills it has nothing to find. What an earlier round left unread may lie
     /// between known ones.
@@ -82,7 +109,22 @@ impl Reading {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Left {
     since_ms: FxHashMap<Product, i64>,
+    /// Newest first: a gap of a minute ago is not to wait until a whole day was read.
     unread: VecDeque<Reading>,
+}
+
+impl Left {
+    /// How far back the next reading of new fills has to go; what a rest of an earlier one will tell, it need not.
+    fn since_ms(&self, product: Product) -> Option<i64> {
+        let rests = self.unread.iter().filter(|rest| rest.product == product).filter_map(|rest| rest.read_to_ms);
+        self.since_ms.get(&product).copied().max(rests.map(|ms| ms + 1).max())
+    }
+
+    /// The rest of a reading is for later.
+    fn leave(&mut self, reading: &Reading) {
+        let at = self.unread.partition_point(|other| other.since_ms > reading.since_ms);
+        self.unread.insert(at, reading.left());
+    }
 }
 
 /// Where it stands; shared by clone.
@@ -115,13 +157,11 @@ pub(super) enum Step {
 /// See the module's text.
 pub(super) struct Fills {
     seen: Seen,
-    /// How far back new fills of each product have to be looked for: what lies below is known, or waits in `unread`.
-    since_ms: FxHashMap<Product, i64>,
     first_ms: i64,
     /// Of this round, in this order.
     now: VecDeque<Reading>,
     /// What earlier rounds did not reach.
-    unread: VecDeque<Reading>,
+    left: Left,
     /// Read, but from the future by the exchange's clock as it is known: they would be refused, and are not read again.
     held: Vec<(Instant, Report)>,
     is_failing: bool,
@@ -147,13 +187,11 @@ impl Now {
 impl Fills {
     /// Goes on where the former reader was, if there was one; otherwise back to `first_ms`.
     pub fn since(first_ms: i64, bookmark: Bookmark) -> Self {
-        let Left { since_ms, unread } = bookmark.get();
         Self {
             seen: Seen::default(),
-            since_ms,
             first_ms,
             now: VecDeque::new(),
-            unread,
+            left: bookmark.get(),
             held: Vec::new(),
             is_failing: false,
             bookmark,
@@ -165,9 +203,9 @@ impl Fills {
         if self.is_holding() {
             return;
         }
-        let begun = self.now.iter().filter(|reading| reading.is_begun()).map(Reading::left);
-        let unread = begun.chain(self.unread.iter().cloned()).collect();
-        self.bookmark.set(Left { since_ms: self.since_ms.clone(), unread });
+        let mut left = self.left.clone();
+        self.now.iter().filter(|reading| reading.is_begun()).for_each(|reading| left.leave(reading));
+        self.bookmark.set(left);
     }
 
     /// A round begins: the newest fills of each product, then the newest of the readings that were left. Nothing happens while
@@ -177,10 +215,18 @@ impl Fills {
             return;
         }
         for product in products {
-            let since_ms = self.since_ms.get(&product).copied().unwrap_or(self.first_ms);
-            self.now.push_back(Reading { product, since_ms, cursor: None, stretches: 0, is_new: true });
+            let since_ms = self.left.since_ms(product).unwrap_or(self.first_ms);
+            self.now.push_back(Reading {
+                product,
+                since_ms,
+                cursor: None,
+                read_to_ms: None,
+                known: Arc::new(self.seen.since(product, since_ms)),
+                stretches: 0,
+                is_new: true,
+            });
         }
-        self.now.extend(self.unread.pop_front());
+        self.now.extend(self.left.unread.pop_front());
     }
 
     /// What is to be asked for next.
@@ -190,23 +236,32 @@ impl Fills {
 
     /// Whether reading may stop behind this one.
     pub fn is_known(&self, fill: &Fill) -> bool {
-        self.now.front().is_some_and(|reading| reading.is_new) && self.seen.ids.contains(&fill.trade_id)
+        let is_known = |reading: &Reading| {
+            reading.known.contains(fill.trade_id.as_str()) || self.seen.is_known(reading.product, fill)
+        };
+        self.now.front().is_some_and(|reading| reading.is_new && is_known(reading))
     }
 
     /// Books one stretch of the reading that [`Fills::next`] tells, and takes out of it what was handed on before and
     /// what is held back. `left` is where it goes on.
     pub fn answered(&mut self, reports: &mut Vec<Report>, left: Option<String>, now: Now) -> Step {
-        let newest_ms = reports.iter().filter(|r| !now.is_before(r)).map(Report::exchange_time_ms).max();
+        let Some(mut reading) = self.now.pop_front() else { return Step::Done };
+        let times = || reports.iter().filter(|r| !now.is_before(r)).map(Report::exchange_time_ms);
+        let newest_ms = times().max();
+        if reading.is_new {
+            reading.read_to_ms = times().chain(reading.read_to_ms).min();
+        }
         reports.retain(|report| match report {
-            Report::Fill(fill) => self.seen.is_new(&fill.trade_id),
+            Report::Fill(fill) => {
+                !reading.known.contains(fill.trade_id.as_str()) && self.seen.is_new(reading.product, fill)
+            }
             _ => true,
         });
         let room = HELD_MAX - self.held.len();
         let early = reports.extract_if(.., |report| now.is_before(report)).take(room);
         self.held.extend(early.map(|report| (now.instant, report)));
-        let Some(reading) = self.now.pop_front() else { return Step::Done };
         if let (true, Some(newest_ms)) = (reading.is_new, newest_ms) {
-            let since_ms = self.since_ms.entry(reading.product).or_insert(self.first_ms);
+            let since_ms = self.left.since_ms.entry(reading.product).or_insert(self.first_ms);
             *since_ms = (*since_ms).max(newest_ms - OVERLAP_MS);
         }
         let step = match left {
@@ -215,8 +270,8 @@ impl Fills {
                 self.now.push_front(Reading { cursor: left, stretches: reading.stretches + 1, ..reading });
                 Step::More
             }
-            Some(_) if self.unread.len() < UNREAD_MAX => {
-                self.unread.push_front(Reading { cursor: left, ..reading.left() });
+            Some(_) if self.left.unread.len() < UNREAD_MAX => {
+                self.left.leave(&Reading { cursor: left, ..reading });
                 Step::Later
             }
             Some(_) => Step::LeftOut,
@@ -234,9 +289,7 @@ impl Fills {
         let left_out = asked.as_ref().filter(|reading| is_given_up(reading)).cloned();
         // The next reading looks no further back than to where this one began.
         let rest = asked.into_iter().chain(self.now.drain(..)).filter(Reading::is_begun);
-        for reading in rest.filter(|reading| left_out.as_ref() != Some(reading)) {
-            self.unread.push_front(reading.left());
-        }
+        rest.filter(|reading| left_out.as_ref() != Some(reading)).for_each(|reading| self.left.leave(&reading));
         left_out
     }
 
