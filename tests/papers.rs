@@ -2,6 +2,8 @@
 
 #[path = "papers/faults.rs"]
 mod faults;
+#[path = "papers/mutants.rs"]
+mod mutants;
 
 use std::fs;
 use std::path::{Path, PathBuf};
