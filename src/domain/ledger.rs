@@ -47,9 +47,11 @@ impl Metrics {
     }
 }
 
-/// Trade ids and orders that are remembered. REST tells each fill that the connection told once more, after an outage of
-/// REST all of them.
-const REMEMBERED: usize = 50_000;
+/// Fills that are known again. REST tells each fill that the connection told once more, after an outage of REST all of
+/// them.
+const FILLS: usize = 50_000;
+/// Orders whose client ids are remembered.
+const ORDERS: usize = 10_000;
 
 /// The fold over orders and fills. A copy of it, one after each fill, is cheap: see [`Remembered`].
 #[derive(Clone, Debug)]
@@ -66,8 +68,8 @@ impl Ledger {
         Self {
             rules: rules.into(),
             default_strategy: default_strategy.into(),
-            seen: Remembered::new(REMEMBERED),
-            client_ids: Remembered::new(REMEMBERED),
+            seen: Remembered::new(FILLS),
+            client_ids: Remembered::new(ORDERS),
             metrics: FxHashMap::default(),
         }
     }
@@ -195,9 +197,9 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut ledger = ledger();
-        for i in 0..REMEMBERED * 2 {
+        for i in 0..FILLS * 2 {
             ledger.on_fill(&fill(&i.to_string(), "a", FillEffect::Open, 0));
         }
-        assert!((REMEMBERED..REMEMBERED + 512).contains(&ledger.seen.len()), "{}", ledger.seen.len());
+        assert!((FILLS..FILLS + 1_024).contains(&ledger.seen.len()), "{}", ledger.seen.len());
     }
 }

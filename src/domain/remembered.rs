@@ -4,15 +4,23 @@ use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Ids of one chunk; only the newest chunk is copied.
-const CHUNK: usize = 256;
+/// What is kept of an identity: enough that two never meet by chance, or by somebody's wish.
+pub type Print = u128;
+
+pub fn print(id: &str) -> Print {
+    let digest = ring::digest::digest(&ring::digest::SHA256, id.as_bytes());
+    digest.as_ref().iter().take(16).fold(0, |print, &byte| print << 8 | Print::from(byte))
+}
+
+/// Ids of one chunk; only the newest chunk is copied. As many as fill a table of 512 places.
+const CHUNK: usize = 448;
 
 /// The newest ids and what is known of each; the oldest are forgotten, a chunk at a time.
 #[derive(Clone, Debug)]
 pub struct Remembered<V> {
     chunks: usize,
-    full: VecDeque<Arc<FxHashMap<Arc<str>, V>>>,
-    newest: FxHashMap<Arc<str>, V>,
+    full: VecDeque<Arc<FxHashMap<Print, V>>>,
+    newest: FxHashMap<Print, V>,
 }
 
 impl<V> Remembered<V> {
@@ -22,12 +30,17 @@ impl<V> Remembered<V> {
     }
 
     pub fn get(&self, id: &str) -> Option<&V> {
-        self.newest.get(id).or_else(|| self.full.iter().rev().find_map(|chunk| chunk.get(id)))
+        self.find(print(id))
+    }
+
+    fn find(&self, id: Print) -> Option<&V> {
+        self.newest.get(&id).or_else(|| self.full.iter().rev().find_map(|chunk| chunk.get(&id)))
     }
 
     /// True for an id that is not remembered; of others nothing changes.
     pub fn insert(&mut self, id: &str, value: V) -> bool {
-        if self.get(id).is_some() {
+        let id = print(id);
+        if self.find(id).is_some() {
             return false;
         }
         if self.newest.len() == CHUNK {
@@ -36,7 +49,7 @@ impl<V> Remembered<V> {
             }
             self.full.push_back(Arc::new(std::mem::take(&mut self.newest)));
         }
-        self.newest.insert(id.into(), value);
+        self.newest.insert(id, value);
         true
     }
 
@@ -80,7 +93,7 @@ mod tests {
         let mut ours = Remembered::new(1_000);
         (0..1_000).for_each(|n| assert!(ours.insert(&n.to_string(), n)));
         let mut copy = ours.clone();
-        assert!(ours.full.iter().zip(&copy.full).all(|(a, b)| Arc::ptr_eq(a, b)) && ours.full.len() == 3);
+        assert!(ours.full.iter().zip(&copy.full).all(|(a, b)| Arc::ptr_eq(a, b)) && ours.full.len() == 2);
         assert!(copy.insert("more", 7) && ours.get("more").is_none() && copy.get("0") == Some(&0));
         assert!(!ours.insert("0", 9) && ours.get("0") == Some(&0), "what is known stays");
     }

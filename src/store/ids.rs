@@ -1,5 +1,6 @@
 //! Which events were accepted already, in little memory.
 
+pub use crate::domain::remembered::{Print, print};
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 
@@ -8,14 +9,6 @@ pub const REMEMBERED: usize = 100_000;
 
 /// Of so many newest records of the spool the identity is known at the start, 16 bytes each.
 pub const FOUND: usize = 1_000_000;
-
-/// What is kept of an event's identity: enough that two never meet by chance, or by somebody's wish.
-pub type Print = u128;
-
-pub fn print(id: &str) -> Print {
-    let digest = ring::digest::digest(&ring::digest::SHA256, id.as_bytes());
-    digest.as_ref().iter().take(16).fold(0, |print, &byte| print << 8 | Print::from(byte))
-}
 
 /// Identities of what the spool held at the start, and of this process' newest events, the oldest forgotten first. A start
 /// is when many old events come again: the exchange is asked for the fills of a whole day.

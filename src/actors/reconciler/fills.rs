@@ -20,6 +20,8 @@ const STRETCHES: u32 = 10;
 /// So many outages' fills wait to be read, give or take the one that is being read.
 const UNREAD_MAX: usize = 32;
 
+/// Of so many fills a reading knows that they were handed on.
+const KNOWN_MAX: usize = 16_384;
 /// So many fills whose time has not come are held back; further ones are handed on, and refused where time is judged.
 const HELD_MAX: usize = 1_024;
 /// A fill whose time has not come after so long is handed on too: it is no doubt of the clock any more.
@@ -42,7 +44,7 @@ struct SeenOf {
 impl Default for Seen {
     fn default() -> Self {
         // Somewhat more than one reading holds.
-        Self { max: 16_384, of: FxHashMap::default() }
+        Self { max: KNOWN_MAX, of: FxHashMap::default() }
     }
 }
 
@@ -83,7 +85,8 @@ pub(super) struct Reading {
     pub cursor: Option<String>,
     /// When the oldest fill happened that it has read before it was left for later; `None` before its first.
     read_to_ms: Option<i64>,
-    /// What was known where it is to end. It comes there perhaps much later, behind more fills than are remembered.
+    /// What was known where it is to end, and what others told meanwhile of what lies before it. It comes there perhaps
+    /// much later, behind more fills than are remembered.
     known: Arc<FxHashSet<Arc<str>>>,
     stretches: u32,
     /// Begun in this round: behind known fills it has nothing to find. What an earlier round left unread may lie
@@ -114,10 +117,17 @@ struct Left {
 }
 
 impl Left {
-    /// How far back the next reading of new fills has to go; what a rest of an earlier one will tell, it need not.
-    fn since_ms(&self, product: Product) -> Option<i64> {
-        let rests = self.unread.iter().filter(|rest| rest.product == product).filter_map(|rest| rest.read_to_ms);
-        self.since_ms.get(&product).copied().max(rests.map(|ms| ms + 1).max())
+    /// A fill was handed on that a rest may come upon again, perhaps when it is no longer among the newest.
+    fn note(&mut self, product: Product, fill: &Fill) {
+        let meets = |rest: &&mut Reading| {
+            rest.product == product
+                && fill.exchange_time_ms >= rest.since_ms
+                && rest.read_to_ms.is_none_or(|ms| fill.exchange_time_ms <= ms + OVERLAP_MS)
+                && rest.known.len() < KNOWN_MAX
+        };
+        for rest in self.unread.iter_mut().filter(meets) {
+            Arc::make_mut(&mut rest.known).insert(fill.trade_id.as_str().into());
+        }
     }
 
     /// The rest of a reading is for later.
@@ -215,7 +225,7 @@ impl Fills {
             return;
         }
         for product in products {
-            let since_ms = self.left.since_ms(product).unwrap_or(self.first_ms);
+            let since_ms = self.left.since_ms.get(&product).copied().unwrap_or(self.first_ms);
             self.now.push_back(Reading {
                 product,
                 since_ms,
@@ -253,7 +263,11 @@ impl Fills {
         }
         reports.retain(|report| match report {
             Report::Fill(fill) => {
-                !reading.known.contains(fill.trade_id.as_str()) && self.seen.is_new(reading.product, fill)
+                let is_new = !reading.known.contains(fill.trade_id.as_str()) && self.seen.is_new(reading.product, fill);
+                if is_new {
+                    self.left.note(reading.product, fill);
+                }
+                is_new
             }
             _ => true,
         });

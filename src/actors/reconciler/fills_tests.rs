@@ -10,9 +10,13 @@ const ROWS: usize = 3;
 const STEP: i64 = 7_000;
 
 fn fill(id: i64) -> Report {
+    fill_at(id, id * STEP)
+}
+
+fn fill_at(id: i64, exchange_time_ms: i64) -> Report {
     Report::Fill(Box::new(Fill {
         symbol: SymbolId(0),
-        exchange_time_ms: id * STEP,
+        exchange_time_ms,
         trade_id: id.to_string(),
         order_id: String::new(),
         client_order_id: None,
@@ -29,13 +33,18 @@ fn fill(id: i64) -> Report {
 
 /// What the exchange and its client answer where fills `1..=last` have happened, one each [`STEP`].
 fn stretch(fills: &Fills, reading: &Reading, last: i64) -> (Vec<Report>, Option<String>) {
+    stretch_of(fills, reading, last, |id| id * STEP)
+}
+
+/// The same for fills whose times are told by `time`; their ids tell the order in which they happened.
+fn stretch_of(fills: &Fills, reading: &Reading, last: i64, time: impl Fn(i64) -> i64) -> (Vec<Report>, Option<String>) {
     let from = reading.cursor.as_ref().map_or(last, |id| id.parse::<i64>().unwrap() - 1);
-    let first = (reading.since_ms + STEP - 1) / STEP;
-    let rows: Vec<_> = (first.max(1)..=from).rev().take(ROWS).map(fill).collect();
+    let told = (1..=from).rev().filter(|id| time(*id) >= reading.since_ms).take(ROWS);
+    let ids: Vec<i64> = told.collect();
+    let rows: Vec<_> = ids.iter().map(|id| fill_at(*id, time(*id))).collect();
     let is_known = |r: &Report| matches!(r, Report::Fill(fill) if fills.is_known(fill));
-    let lowest = from - ROWS as i64 + 1;
     let is_end = rows.len() < ROWS || rows.iter().all(is_known);
-    (rows, (!is_end).then(|| lowest.to_string()))
+    (rows, ids.last().filter(|_| !is_end).map(i64::to_string))
 }
 
 fn ids(reports: &[Report]) -> Vec<i64> {
@@ -57,6 +66,8 @@ enum Happens {
     NoAnswer,
     /// The exchange's clock is taken to be so many steps behind.
     Behind(i64),
+    /// The exchange's clock is so many steps behind: what happens now is stamped so.
+    Stamped(i64),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -66,6 +77,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         12 => Just(Happens::Question),
         2 => Just(Happens::NoAnswer),
         1 => (0_i64..100).prop_map(Happens::Behind),
+        1 => (0_i64..OVERLAP_MS / STEP).prop_map(Happens::Stamped),
     ]
 }
 
@@ -80,12 +92,12 @@ proptest! {
     #[test]
     fn every_fill_is_handed_on_once(story in prop::collection::vec(happens(), 1..200)) {
         let (mut fills, mut last, mut handed_on) = (Fills::since(0, Bookmark::default()), 0, Vec::new());
-        // More than one reading holds, fewer than a round may hand on. Where the clock is known wrongly, times do not tell
-        // how far a reading came: it is gone over twice, and what is remembered has to do.
-        if !story.iter().any(|what| matches!(what, Happens::Behind(1..))) {
+        // More than one reading holds, fewer than a round may hand on. Where a clock is wrong, times do not tell how far a
+        // reading came: some are gone over twice, and what is remembered has to do.
+        if !story.iter().any(|what| matches!(what, Happens::Behind(1..) | Happens::Stamped(1..))) {
             fills.seen.max = 35;
         }
-        let (mut behind, instant) = (0, Instant::now());
+        let (mut behind, mut back, mut times, instant) = (0, 0, vec![0], Instant::now());
         for what in story.into_iter().chain(calm()) {
             let now = Now { ms: last * STEP, offset_ms: -behind * STEP, instant };
             let of_age = fills.come_of_age(now);
@@ -93,11 +105,16 @@ proptest! {
             handed_on.extend(ids(&of_age));
             match what {
                 Happens::Behind(steps) => behind = steps,
-                Happens::Fills(count) => last += count,
+                Happens::Stamped(steps) => back = steps,
+                Happens::Fills(count) => {
+                    times.extend((last + 1..=last + count).map(|id| (id - back).max(0) * STEP));
+                    last += count;
+                }
                 Happens::Round => fills.begin([Product::UsdtFutures]),
                 Happens::Question => {
                     let Some(reading) = fills.next() else { continue };
-                    let (mut rows, left) = stretch(&fills, reading, last);
+                    let time = |id: i64| times[id as usize];
+                    let (mut rows, left) = stretch_of(&fills, reading, last, time);
                     let was_full = fills.held.len() == HELD_MAX;
                     let step = fills.answered(&mut rows, left, now);
                     prop_assert_ne!(step, Step::LeftOut);
@@ -151,6 +168,8 @@ proptest! {
             match what {
                 Happens::Behind(steps) => behind = steps,
                 Happens::Fills(count) => last += count,
+                // Which of them are repeated is told by time here.
+                Happens::Stamped(_) => {}
                 Happens::Round => fills.begin([Product::UsdtFutures]),
                 Happens::Question => {
                     let Some(reading) = fills.next() else { continue };
