@@ -22,7 +22,7 @@ const UNREAD_MAX: usize = 32;
 
 /// Of so many fills a reading knows that they were handed on.
 const KNOWN_MAX: usize = 16_384;
-/// So many fills whose time has not come are held back; further ones are handed on, and refused where time is judged.
+/// So many fills whose time has not come are held back, give or take a stretch; further ones have to be asked for again.
 const HELD_MAX: usize = 1_024;
 /// A fill whose time has not come after so long is handed on too: it is no doubt of the clock any more.
 const HELD_LONGEST: Duration = Duration::from_secs(300);
@@ -162,6 +162,8 @@ pub(super) enum Step {
     LeftOut,
     /// It has come to its end.
     Done,
+    /// No room to hold back what is from the future: nothing was taken, it is asked for again.
+    Again,
 }
 
 /// See the module's text.
@@ -174,6 +176,7 @@ pub(super) struct Fills {
     left: Left,
     /// Read, but from the future by the exchange's clock as it is known: they would be refused, and are not read again.
     held: Vec<(Instant, Report)>,
+    held_max: usize,
     is_failing: bool,
     bookmark: Bookmark,
 }
@@ -203,6 +206,7 @@ impl Fills {
             now: VecDeque::new(),
             left: bookmark.get(),
             held: Vec::new(),
+            held_max: HELD_MAX,
             is_failing: false,
             bookmark,
         }
@@ -246,15 +250,24 @@ impl Fills {
 
     /// Whether reading may stop behind this one.
     pub fn is_known(&self, fill: &Fill) -> bool {
-        let is_known = |reading: &Reading| {
+        self.now.front().is_some_and(|reading| reading.is_new) && self.was_handed_on(fill)
+    }
+
+    fn was_handed_on(&self, fill: &Fill) -> bool {
+        self.now.front().is_some_and(|reading| {
             reading.known.contains(fill.trade_id.as_str()) || self.seen.is_known(reading.product, fill)
-        };
-        self.now.front().is_some_and(|reading| reading.is_new && is_known(reading))
+        })
     }
 
     /// Books one stretch of the reading that [`Fills::next`] tells, and takes out of it what was handed on before and
-    /// what is held back. `left` is where it goes on.
+    /// what is held back. `left` is where it goes on. All of it is taken out where there is no room to hold it back.
     pub fn answered(&mut self, reports: &mut Vec<Report>, left: Option<String>, now: Now) -> Step {
+        let is_early = |r: &Report| now.is_before(r) && !matches!(r, Report::Fill(fill) if self.was_handed_on(fill));
+        let early = reports.iter().filter(|r| is_early(r)).count();
+        if !self.held.is_empty() && self.held.len() + early > self.held_max {
+            reports.clear();
+            return Step::Again;
+        }
         let Some(mut reading) = self.now.pop_front() else { return Step::Done };
         let times = || reports.iter().filter(|r| !now.is_before(r)).map(Report::exchange_time_ms);
         let newest_ms = times().max();
@@ -271,8 +284,7 @@ impl Fills {
             }
             _ => true,
         });
-        let room = HELD_MAX - self.held.len();
-        let early = reports.extract_if(.., |report| now.is_before(report)).take(room);
+        let early = reports.extract_if(.., |report| now.is_before(report));
         self.held.extend(early.map(|report| (now.instant, report)));
         if let (true, Some(newest_ms)) = (reading.is_new, newest_ms) {
             let since_ms = self.left.since_ms.entry(reading.product).or_insert(self.first_ms);

@@ -92,6 +92,7 @@ proptest! {
     #[test]
     fn every_fill_is_handed_on_once(story in prop::collection::vec(happens(), 1..200)) {
         let (mut fills, mut last, mut handed_on) = (Fills::since(0, Bookmark::default()), 0, Vec::new());
+        fills.held_max = 7;
         // More than one reading holds, fewer than a round may hand on. Where a clock is wrong, times do not tell how far a
         // reading came: some are gone over twice, and what is remembered has to do.
         if !story.iter().any(|what| matches!(what, Happens::Behind(1..) | Happens::Stamped(1..))) {
@@ -115,10 +116,10 @@ proptest! {
                     let Some(reading) = fills.next() else { continue };
                     let time = |id: i64| times[id as usize];
                     let (mut rows, left) = stretch_of(&fills, reading, last, time);
-                    let was_full = fills.held.len() == HELD_MAX;
                     let step = fills.answered(&mut rows, left, now);
                     prop_assert_ne!(step, Step::LeftOut);
-                    prop_assert!(was_full || fills.held.len() == HELD_MAX || rows.iter().all(|r| !now.is_before(r)));
+                    prop_assert!(rows.iter().all(|r| !now.is_before(r)), "it would be refused");
+                    prop_assert!(fills.held.len() <= fills.held_max + ROWS);
                     handed_on.extend(ids(&rows));
                 }
                 Happens::NoAnswer => {
@@ -293,20 +294,29 @@ fn old_fills_that_cannot_be_read_are_left_out_and_new_ones_never() {
     assert!(fills.left.unread.is_empty());
 }
 
-/// A row whose time is nonsense would be held for ever, and nobody would hear why.
+/// A row whose time is nonsense would be held for ever, and nobody would hear why. What does not fit is neither lost nor
+/// handed on, to be refused.
 #[test]
 fn a_fill_is_not_held_back_for_ever_nor_are_more_than_fit() {
     let mut fills = Fills::since(0, Bookmark::default());
     let now = Now { ms: 0, offset_ms: 0, instant: Instant::now() };
     fills.begin([Product::UsdtFutures]);
-    let mut rows: Vec<Report> = (1..=HELD_MAX as i64 + 3).map(fill).collect();
-    assert_eq!(fills.answered(&mut rows, None, now), Step::Done);
-    assert_eq!(rows.len(), 3, "what does not fit is handed on");
+    let last = HELD_MAX as i64;
+    let mut rows: Vec<Report> = (4..=last + 1).map(fill).collect();
+    assert_eq!(fills.answered(&mut rows, Some("4".to_owned()), now), Step::More);
+    assert_eq!(rows.len(), 0);
+    let rest = || (0..=3).rev().map(fill).collect::<Vec<_>>();
+    let mut rows = rest();
+    let asked = fills.next().cloned();
+    assert_eq!(fills.answered(&mut rows, None, now), Step::Again);
+    assert_eq!((rows.len(), fills.next().cloned()), (0, asked), "nothing was taken");
     assert_eq!(fills.come_of_age(now).len(), 0);
     assert_eq!(fills.left.since_ms.get(&Product::UsdtFutures), None, "such a time says nothing of what was read");
-    assert_eq!(fills.come_of_age(Now { offset_ms: 2 * STEP, ..now }).len(), 2, "their time has come");
+    assert_eq!(fills.come_of_age(Now { offset_ms: 5 * STEP, ..now }).len(), 2, "their time has come");
+    let mut rows = rest();
+    assert_eq!((fills.answered(&mut rows, None, now), rows.len()), (Step::Done, 1), "there is room");
     let much_later = Now { instant: now.instant + HELD_LONGEST, ..now };
-    assert_eq!(fills.come_of_age(much_later).len(), HELD_MAX - 2);
+    assert_eq!(fills.come_of_age(much_later).len(), HELD_MAX - 1);
     assert!(!fills.is_holding());
 }
 

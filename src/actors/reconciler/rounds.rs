@@ -280,6 +280,7 @@ impl Rounds {
                 }
                 match step {
                     Step::More | Step::Done => {}
+                    Step::Again => self.wanted.clock.set(true),
                     Step::Later => info!(?product, since_ms, "many fills: the older ones follow in the next rounds"),
                     Step::LeftOut => {
                         self.counters.shared.1.fetch_add(1, Ordering::Relaxed);
