@@ -2,8 +2,6 @@
 
 #[path = "papers/faults.rs"]
 mod faults;
-#[path = "papers/mutants.rs"]
-mod mutants;
 
 use std::fs;
 use std::path::{Path, PathBuf};
