@@ -37,7 +37,9 @@ fn kill_and_start_again(half: u64) {
     let kills = std::env::var("FAULT_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_u64) / 2;
     let folder = tempfile::tempdir().expect("folder");
     let truth = folder.path().join("truth.jsonl");
-    let venue = VenueConfig { script: ScriptChoice::Idle, truth: Some(truth.clone()), ..Exchange::config() };
+    // What is made while one life after another dies at its start has to be told by the exchange later.
+    let kept = 100_000;
+    let venue = VenueConfig { script: ScriptChoice::Idle, kept, truth: Some(truth.clone()), ..Exchange::config() };
     let faults = Faults::new();
     let options = with(vec![faults.env()], &[("rates", "trades_per_minute = 1000000")]);
     let mut world = World::start(venue, &options);
