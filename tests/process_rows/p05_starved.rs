@@ -7,8 +7,8 @@ use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// So many that each of the daemon's threads gets a two-hundredth of the processor at most.
-const HOGS: usize = 40;
+/// So many that each of the daemon's threads gets an eight-hundredth of the processor at most.
+const HOGS: usize = 160;
 const PROCESSOR: &str = "0";
 
 /// Programs that take one processor and give nothing; they end with this.
