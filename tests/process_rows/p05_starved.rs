@@ -27,8 +27,11 @@ impl Hogs {
 
 impl Drop for Hogs {
     fn drop(&mut self) {
+        // All at once: each has to get its turn to end, and the others would take theirs first.
         for hog in &mut self.0 {
             let _ = hog.kill();
+        }
+        for hog in &mut self.0 {
             let _ = hog.wait();
         }
     }

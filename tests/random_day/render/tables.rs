@@ -155,7 +155,7 @@ fn days(rows: &Rows, text: &mut String) {
         ("fills told late by REST", "fills by REST"),
         ("latest stale mark, ms after its limit", "latest stale mark, ms"),
         ("RSS max MiB", "MiB at most"),
-        ("own memory slope KiB/h", "KiB/h"),
+        ("own memory slope KiB/h", "own memory, KiB/h"),
         ("error of the slope KiB/h", "± of it"),
         ("fds max", "descriptors"),
         ("threads max", "threads"),
