@@ -95,6 +95,16 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// A fill was handed on by another reading: this one may come upon it, perhaps when it is no longer among the newest.
+    fn note(&mut self, product: Product, fill: &Fill) {
+        let may_meet = self.product == product
+            && fill.exchange_time_ms >= self.since_ms
+            && self.read_to_ms.is_none_or(|ms| fill.exchange_time_ms <= ms + OVERLAP_MS);
+        if may_meet && self.known.len() < KNOWN_MAX {
+            Arc::make_mut(&mut self.known).insert(fill.trade_id.as_str().into());
+        }
+    }
+
     /// Part of it was read: what lies above is not looked for again.
     fn is_begun(&self) -> bool {
         self.stretches > 0 || !self.is_new
@@ -117,19 +127,6 @@ struct Left {
 }
 
 impl Left {
-    /// A fill was handed on that a rest may come upon again, perhaps when it is no longer among the newest.
-    fn note(&mut self, product: Product, fill: &Fill) {
-        let meets = |rest: &&mut Reading| {
-            rest.product == product
-                && fill.exchange_time_ms >= rest.since_ms
-                && rest.read_to_ms.is_none_or(|ms| fill.exchange_time_ms <= ms + OVERLAP_MS)
-                && rest.known.len() < KNOWN_MAX
-        };
-        for rest in self.unread.iter_mut().filter(meets) {
-            Arc::make_mut(&mut rest.known).insert(fill.trade_id.as_str().into());
-        }
-    }
-
     /// The rest of a reading is for later.
     fn leave(&mut self, reading: &Reading) {
         let at = self.unread.partition_point(|other| other.since_ms > reading.since_ms);
@@ -278,7 +275,9 @@ impl Fills {
             Report::Fill(fill) => {
                 let is_new = !reading.known.contains(fill.trade_id.as_str()) && self.seen.is_new(reading.product, fill);
                 if is_new {
-                    self.left.note(reading.product, fill);
+                    // One that is in turn in this round may have to wait for a later one, too.
+                    let others = self.left.unread.iter_mut().chain(&mut self.now);
+                    others.for_each(|other| other.note(reading.product, fill));
                 }
                 is_new
             }

@@ -243,6 +243,29 @@ fn a_long_day_neither_repeats_new_fills_nor_holds_them_up() {
     assert_eq!(handed_on, (1..=last).collect::<Vec<_>>());
 }
 
+/// A rest in turn in the same round as newer fills, and not answered then: what they told is not told again by it, even
+/// when it is no longer among the newest.
+#[test]
+fn a_rest_that_has_to_wait_again_knows_what_was_told_meanwhile() {
+    let mut fills = Fills::since(0, Bookmark::default());
+    fills.seen.max = 3;
+    let told = |fills: &mut Fills, told: &[i64]| {
+        let mut rows: Vec<_> = told.iter().copied().map(fill).collect();
+        fills.answered(&mut rows, None, later());
+        ids(&rows)
+    };
+    fills.begin([Product::UsdtFutures]);
+    for _ in 1..=STRETCHES {
+        fills.answered(&mut vec![fill(9)], Some("9".to_owned()), later());
+    }
+    fills.begin([Product::UsdtFutures]);
+    assert_eq!(told(&mut fills, &[10, 9, 8]), [10, 8], "one was listed late, below what had been read");
+    assert_eq!(fills.failed(false), None, "the rest has to wait");
+    fills.begin([Product::UsdtFutures]);
+    assert_eq!(told(&mut fills, &[14, 13, 12, 11]), [14, 13, 12, 11]);
+    assert_eq!(told(&mut fills, &[8, 7, 6]), [7, 6]);
+}
+
 /// An exchange that fails now and then must not make a long day be read again and again.
 #[test]
 fn what_failures_left_is_read_once() {
