@@ -192,10 +192,7 @@ impl<M: Message> Cell for Mailbox<M> {
         self.progress_us.store(self.micros(now), Ordering::Relaxed);
         self.drained.store(false, Ordering::Release);
         // A stop was for the predecessor; a drill is for whoever lives.
-        let orders: Vec<Control> = std::iter::from_fn(|| self.next_control()).collect();
-        for order in orders.into_iter().filter(|order| *order != Control::Stop) {
-            Self::control(self, order);
-        }
+        self.forget_stop();
         let mut slot = lock(&self.slot);
         slot.owner = epoch;
         slot.epoch = epoch;

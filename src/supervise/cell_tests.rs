@@ -42,6 +42,23 @@ fn a_shell_that_goes_to_rest_sees_what_came_just_before() {
     assert!(mailbox.control(Control::Stop) && mailbox.rest(false), "an order");
 }
 
+/// Whoever is stopped must hear of it: the supervisor waits for that, and orders the room nothing else meanwhile.
+#[test]
+fn a_stop_passes_drills_that_fill_the_lane_and_is_for_one_life() {
+    let mailbox = Mailbox::<Number>::new(&Card::new("a", "test"));
+    Cell::begin(&*mailbox, 1, Fence::default());
+    let drills = std::iter::repeat_with(|| mailbox.control(Control::Panic)).take_while(|taken| *taken).count();
+    assert!(mailbox.control(Control::Stop) && mailbox.has_control());
+    assert_eq!(mailbox.next_control(1), Some(Control::Stop));
+    assert_eq!(mailbox.next_control(1), Some(Control::Panic));
+    assert!(mailbox.control(Control::Stop));
+    Cell::begin(&*mailbox, 2, Fence::default());
+    assert_eq!(mailbox.next_control(1), None, "given up, it takes no orders of its successor");
+    let orders: Vec<_> = std::iter::from_fn(|| mailbox.next_control(2)).collect();
+    assert_eq!(orders, vec![Control::Panic; drills - 1], "the drills are for whoever lives");
+    assert!(!mailbox.has_control());
+}
+
 #[test]
 fn a_room_that_was_not_started_yet_is_calm_only_while_nothing_waits() {
     let mailbox = Mailbox::<Number>::new(&Card::new("a", "test"));

@@ -21,7 +21,7 @@ use super::sync::channel::{Receiver, Sender, bounded};
 use super::sync::{AtomicBool, Mutex, Recipient};
 use super::waiters::{Waiters, Wake};
 
-/// Operators' orders that wait at most; more are refused.
+/// Drills that wait at most; more are refused.
 const CONTROL_LANE: usize = 64;
 /// With this many outgoing messages parked even timers and self-posted messages wait.
 const PARKED_SOFT: usize = 64;
@@ -81,6 +81,8 @@ pub(crate) struct Mailbox<M> {
     wake: Mutex<Option<Recipient<Poke>>>,
     waiters: Waiters,
     control: (Sender<Control>, Receiver<Control>),
+    /// Apart from the lane, which drills may have filled: a stop is never refused.
+    stop: AtomicBool,
     pub(crate) slot: Mutex<Slot<M>>,
     /// Everything below in microseconds since this.
     pub(crate) base: Instant,
@@ -139,6 +141,7 @@ impl<M: Message> Mailbox<M> {
             wake: Mutex::new(None),
             waiters: Waiters::default(),
             control: bounded(CONTROL_LANE),
+            stop: AtomicBool::new(false),
             slot: Mutex::new(Slot::new(base)),
             base,
             beat_us: AtomicU64::new(0),
@@ -226,7 +229,7 @@ impl<M: Message> Mailbox<M> {
     pub(crate) fn rest(&self, open: bool) -> bool {
         self.bell.rest(|| {
             (open && !self.queue.is_empty())
-                || !self.control.1.is_empty()
+                || self.has_control()
                 || (!open && self.space.swap(false, Ordering::SeqCst))
         })
     }
@@ -238,17 +241,31 @@ impl<M: Message> Mailbox<M> {
     }
 
     pub(crate) fn control(&self, control: Control) -> bool {
-        let sent = self.control.0.try_send(control).is_ok();
+        let sent = if control == Control::Stop {
+            self.stop.store(true, Ordering::SeqCst);
+            true
+        } else {
+            self.control.0.try_send(control).is_ok()
+        };
         self.poke();
         sent
     }
 
     pub(crate) fn has_control(&self) -> bool {
-        !self.control.1.is_empty()
+        self.stop.load(Ordering::SeqCst) || !self.control.1.is_empty()
     }
 
-    pub(crate) fn next_control(&self) -> Option<Control> {
-        self.control.1.try_recv().ok()
+    /// Only for who owns the room: one that was given up, and has not noticed it yet, would take its successor's orders.
+    pub(crate) fn next_control(&self, epoch: u64) -> Option<Control> {
+        let slot = lock(&self.slot);
+        if slot.owner != epoch {
+            return None;
+        }
+        if self.stop.swap(false, Ordering::SeqCst) { Some(Control::Stop) } else { self.control.1.try_recv().ok() }
+    }
+
+    pub(crate) fn forget_stop(&self) {
+        self.stop.store(false, Ordering::SeqCst);
     }
 
     /// Acknowledges what was in hand, sends what it left, takes up the next: all under one lock.

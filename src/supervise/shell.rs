@@ -157,7 +157,7 @@ impl<R: Room> Shell<R> {
 
     /// False: the incarnation is over.
     fn obey(&mut self, ctx: &mut Context<Self>) -> bool {
-        while let Some(control) = self.cell.next_control() {
+        while let Some(control) = self.cell.next_control(self.right.epoch) {
             let on = match control {
                 Control::Stop => {
                     self.die(DeathCause::Stopped, PanicNote::default(), ctx);

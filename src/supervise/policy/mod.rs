@@ -188,7 +188,7 @@ impl Policy {
         if ends {
             return self.pump(group);
         }
-        if was_stopping && class == Class::Stopped && self.groups[group].wave.is_some() {
+        if was_stopping && class == Class::Stopped && self.is_in_wave(room) {
             return self.pump(group);
         }
         let tries = self.backoff.tries_after(self.rooms[room].tries, lived, progressed);
@@ -250,9 +250,8 @@ impl Policy {
 
     /// Brings a dead room back, with those that share its death.
     fn come_back(&mut self, group: usize, room: usize, delay: Duration) {
-        let place = self.groups[group].rooms.iter().position(|known| *known == room).unwrap_or(0);
         match self.groups[group].strategy {
-            Strategy::RestForOne => self.begin_wave(group, place, delay),
+            Strategy::RestForOne => self.begin_wave(group, self.place(room), delay),
             Strategy::OneForAll => self.begin_wave(group, 0, delay),
             Strategy::OneForOne if self.groups[group].wave.is_some() => self.pump(group),
             Strategy::OneForOne if delay.is_zero() => self.start(room),
@@ -266,7 +265,10 @@ impl Policy {
     fn begin_wave(&mut self, group: usize, from: usize, delay: Duration) {
         self.waves += 1;
         let id = self.waves;
-        let from = self.groups[group].wave.as_ref().map_or(from, |wave| wave.from.min(from));
+        // With those that an earlier one was still to bring back.
+        let going_down = self.groups[group].wave.as_ref().map(|wave| wave.from);
+        let coming_up = self.groups[group].queue.front().map(|room| self.place(*room));
+        let from = going_down.into_iter().chain(coming_up).fold(from, usize::min);
         self.groups[group].wave = Some(Wave { id, from, due: delay.is_zero() });
         self.groups[group].queue.clear();
         for member in from..self.groups[group].rooms.len() {
@@ -291,7 +293,13 @@ impl Policy {
             }
             State::Down | State::Waiting | State::Ended => {
                 let group = &self.groups[self.rooms[room].group];
-                if !group.stopping && group.wave.is_none() {
+                if group.stopping || group.queue.contains(&room) {
+                    return;
+                }
+                if self.is_in_wave(room) {
+                    // It comes back in its turn, with the others.
+                    self.rooms[room].state = State::Down;
+                } else {
                     self.start(room);
                 }
             }
@@ -341,6 +349,17 @@ impl Policy {
         known.epoch += 1;
         known.state = State::Starting;
         self.out.push(Decision::Start { room, epoch: known.epoch });
+    }
+
+    /// Its index in its group, which is the order of starting.
+    fn place(&self, room: usize) -> usize {
+        let rooms = &self.groups[self.rooms[room].group].rooms;
+        rooms.iter().position(|known| *known == room).unwrap_or(0)
+    }
+
+    /// It goes down and comes back with others just now.
+    fn is_in_wave(&self, room: usize) -> bool {
+        self.groups[self.rooms[room].group].wave.as_ref().is_some_and(|wave| self.place(room) >= wave.from)
     }
 
     pub(crate) fn is_stopped(&self, group: usize) -> bool {

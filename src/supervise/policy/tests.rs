@@ -10,13 +10,26 @@ use super::{
 const RULE: Backoff =
     Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5), stable_after: Duration::from_secs(30) };
 
+/// What is still to come of a decision.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Timer(Event),
+    Birth { room: usize, epoch: u64 },
+    Stop { room: usize, epoch: u64 },
+}
+
 /// Rooms that do what the policy says, and timers that it asked for.
 struct World {
     policy: Policy,
     alive: Vec<Option<u64>>,
+    stopping: Vec<bool>,
     last_epoch: Vec<u64>,
     ended: Vec<bool>,
-    timers: Vec<(u64, Event)>,
+    timers: Vec<(u64, Due)>,
+    /// How long births and stops take, in turn; empty: no time.
+    spans_ms: Vec<u64>,
+    spans_taken: usize,
+    group_stopped: bool,
     now_ms: u64,
     escalations: u32,
     gave_up: bool,
@@ -25,6 +38,10 @@ struct World {
 
 impl World {
     fn new(strategy: Strategy, restarts: &[Restart], seed: u64) -> Self {
+        Self::slow(strategy, restarts, seed, Vec::new())
+    }
+
+    fn slow(strategy: Strategy, restarts: &[Restart], seed: u64, spans_ms: Vec<u64>) -> Self {
         let mut policy = Policy::new(RULE, seed);
         let group = policy.add_group(strategy, Budgets::default());
         for restart in restarts {
@@ -34,9 +51,13 @@ impl World {
         let mut world = Self {
             policy,
             alive: vec![None; n],
+            stopping: vec![false; n],
             last_epoch: vec![0; n],
             ended: vec![false; n],
             timers: Vec::new(),
+            spans_ms,
+            spans_taken: 0,
+            group_stopped: false,
             now_ms: 0,
             escalations: 0,
             gave_up: false,
@@ -46,7 +67,7 @@ impl World {
         world
     }
 
-    /// Obeys; births succeed at once, stops are answered at once.
+    /// Obeys.
     fn tell(&mut self, event: Event) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
@@ -60,22 +81,31 @@ impl World {
                     Decision::Start { room, epoch } => {
                         assert_eq!(self.alive[room], None, "room {room} started twice");
                         assert_eq!(epoch, self.last_epoch[room] + 1);
-                        assert!(!self.gave_up, "a start after giving up");
+                        assert!(!self.gave_up && !self.group_stopped, "a start after giving up");
                         self.alive[room] = Some(epoch);
                         self.last_epoch[room] = epoch;
                         self.ended[room] = false;
-                        events.insert(0, Event::Born { room, epoch });
+                        if let Some(event) = self.in_time(Due::Birth { room, epoch }) {
+                            events.insert(0, event);
+                        }
                     }
                     Decision::Stop { room } => {
-                        let epoch = self.alive[room].take().expect("only the living are stopped");
-                        events.insert(0, Event::Died(death(room, epoch, Class::Stopped, InHand::Nothing)));
+                        let epoch = self.alive[room].expect("only the living are stopped");
+                        assert!(!std::mem::replace(&mut self.stopping[room], true), "room {room} stopped twice");
+                        if let Some(event) = self.in_time(Due::Stop { room, epoch }) {
+                            events.insert(0, event);
+                        }
                     }
                     Decision::Wait { room, epoch, delay } => self.after(delay, Event::Due { room, epoch }),
                     Decision::WaitGroup { group, wave, delay } => self.after(delay, Event::GroupDue { group, wave }),
+                    Decision::GroupStopped { .. } => {
+                        assert!(!std::mem::replace(&mut self.group_stopped, true), "said once");
+                        assert_eq!(self.alive, vec![None; self.alive.len()], "nobody is left");
+                    }
                     Decision::Escalate { .. } => self.escalations += 1,
                     Decision::GiveUp => self.gave_up = true,
                     Decision::Ended { room } => self.ended[room] = true,
-                    Decision::Settle { .. } | Decision::GroupStopped { .. } => {}
+                    Decision::Settle { .. } => {}
                 }
             }
         }
@@ -83,7 +113,31 @@ impl World {
 
     fn after(&mut self, delay: Duration, event: Event) {
         assert!(delay <= RULE.cap);
-        self.timers.push((self.now_ms + u64::try_from(delay.as_millis()).expect("short") + 1, event));
+        self.timers.push((self.now_ms + u64::try_from(delay.as_millis()).expect("short") + 1, Due::Timer(event)));
+    }
+
+    /// A birth or a stop takes its time.
+    fn in_time(&mut self, due: Due) -> Option<Event> {
+        if self.spans_ms.is_empty() {
+            return self.come_due(due);
+        }
+        let span = self.spans_ms[self.spans_taken % self.spans_ms.len()];
+        self.spans_taken += 1;
+        self.timers.push((self.now_ms + span, due));
+        None
+    }
+
+    /// What the policy hears of it, unless the room has died in the meantime.
+    fn come_due(&mut self, due: Due) -> Option<Event> {
+        match due {
+            Due::Timer(event) => Some(event),
+            Due::Birth { room, epoch } => (self.alive[room] == Some(epoch)).then_some(Event::Born { room, epoch }),
+            Due::Stop { room, epoch } => {
+                self.alive[room].take_if(|alive| *alive == epoch)?;
+                self.stopping[room] = false;
+                Some(Event::Died(death(room, epoch, Class::Stopped, InHand::Nothing)))
+            }
+        }
     }
 
     fn pass(&mut self, ms: u64) {
@@ -92,15 +146,18 @@ impl World {
             if self.timers[next].0 > until {
                 break;
             }
-            let (at, event) = self.timers.swap_remove(next);
+            let (at, due) = self.timers.swap_remove(next);
             self.now_ms = self.now_ms.max(at);
-            self.tell(event);
+            if let Some(event) = self.come_due(due) {
+                self.tell(event);
+            }
         }
         self.now_ms = until;
     }
 
     fn kill(&mut self, room: usize, class: Class, in_hand: InHand, progressed: bool) {
         if let Some(epoch) = self.alive[room].take() {
+            self.stopping[room] = false;
             self.tell(Event::Died(Death { progressed, ..death(room, epoch, class, in_hand) }));
         }
     }
@@ -158,6 +215,45 @@ proptest! {
             prop_assert_eq!(lives, !world.ended[room] && !world.gave_up, "room {}", room);
             prop_assert!(restart != Restart::Permanent || !world.ended[room]);
         }
+    }
+
+    /// The same where births and stops take their time, an operator restarts rooms in the middle of it, and the stop of
+    /// the group may come in the middle, too.
+    #[test]
+    fn nobody_lives_twice_or_is_forgotten_whatever_an_operator_orders_meanwhile(
+        strategy in any_strategy(),
+        story in prop::collection::vec((any_death(), prop::option::weighted(0.3, 0..4_usize)), 0..80),
+        spans_ms in prop::collection::vec(0..2_000_u64, 1..8),
+        is_calm_before_the_stop: bool,
+        seed: u64,
+    ) {
+        let mut world = World::slow(strategy, &TYPES, seed, spans_ms);
+        for ((room, class, in_hand, progressed, pause_ms), restarted) in story {
+            world.kill(room, class, in_hand, progressed);
+            world.pass(pause_ms / 2);
+            if let Some(room) = restarted {
+                world.tell(Event::Restart { room });
+            }
+            world.pass(pause_ms / 2);
+        }
+        if is_calm_before_the_stop {
+            world.pass(100_000);
+            for room in 0..TYPES.len() {
+                let lives = world.alive[room].is_some();
+                prop_assert_eq!(lives, !world.ended[room] && !world.gave_up, "room {}", room);
+            }
+        }
+        if is_calm_before_the_stop && !world.gave_up {
+            // Whoever was ended lives again by an order.
+            (0..TYPES.len()).for_each(|room| world.tell(Event::Restart { room }));
+            world.pass(100_000);
+            prop_assert!(world.alive.iter().all(Option::is_some));
+        }
+        world.tell(Event::Stop { group: 0 });
+        world.kill(0, Class::Panic, InHand::Nothing, false);
+        world.tell(Event::Restart { room: 1 });
+        world.pass(100_000);
+        prop_assert!(world.group_stopped);
     }
 
     #[test]
