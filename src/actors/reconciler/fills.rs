@@ -174,6 +174,9 @@ pub(super) struct Fills {
     /// Read, but from the future by the exchange's clock as it is known: they would be refused, and are not read again.
     held: Vec<(Instant, Report)>,
     held_max: usize,
+    /// The oldest of what was left is in turn: while newer ones follow each other it must not wait until what the
+    /// connection told of its time is forgotten by those who tell fills apart.
+    is_oldest_due: bool,
     is_failing: bool,
     bookmark: Bookmark,
 }
@@ -204,6 +207,7 @@ impl Fills {
             left: bookmark.get(),
             held: Vec::new(),
             held_max: HELD_MAX,
+            is_oldest_due: false,
             is_failing: false,
             bookmark,
         }
@@ -219,8 +223,8 @@ impl Fills {
         self.bookmark.set(left);
     }
 
-    /// A round begins: the newest fills of each product, then the newest of the readings that were left. Nothing happens while
-    /// the former round's fills are being read.
+    /// A round begins: the newest fills of each product, then one of the readings that were left, the newest and the
+    /// oldest in turn. Nothing happens while the former round's fills are being read.
     pub fn begin(&mut self, products: impl IntoIterator<Item = Product>) {
         if !self.now.is_empty() {
             return;
@@ -237,7 +241,9 @@ impl Fills {
                 is_new: true,
             });
         }
-        self.now.extend(self.left.unread.pop_front());
+        let unread = &mut self.left.unread;
+        self.now.extend(if self.is_oldest_due { unread.pop_back() } else { unread.pop_front() });
+        self.is_oldest_due = !self.is_oldest_due;
     }
 
     /// What is to be asked for next.

@@ -243,6 +243,24 @@ fn a_long_day_neither_repeats_new_fills_nor_holds_them_up() {
     assert_eq!(handed_on, (1..=last).collect::<Vec<_>>());
 }
 
+/// A busy account leaves more in each round than one reads: the oldest of it does not wait for the end of that.
+#[test]
+fn neither_the_newest_nor_the_oldest_rest_waits_for_the_others() {
+    let (mut fills, mut last, mut rounds) = (Fills::since(0, Bookmark::default()), 0, FxHashMap::default());
+    for round in 0..20 {
+        last += 100;
+        fills.begin([Product::UsdtFutures]);
+        while let Some(reading) = fills.next() {
+            let (mut rows, left) = stretch(&fills, reading, last);
+            assert_ne!(fills.answered(&mut rows, left, later()), Step::LeftOut, "round {round}");
+            rounds.extend(ids(&rows).into_iter().map(|id| (id, round)));
+        }
+    }
+    // Of the first hundred thirty were read at once; the rest takes three turns.
+    let waited: Vec<_> = (1..=100).map(|id| rounds.get(&id).copied()).collect();
+    assert!(waited.iter().all(|round| round.is_some_and(|round| round <= 6)), "{waited:?}");
+}
+
 /// A rest in turn in the same round as newer fills, and not answered then: what they told is not told again by it, even
 /// when it is no longer among the newest.
 #[test]
