@@ -9,8 +9,9 @@ use super::card::Card;
 use super::fence::Fence;
 use super::journal::RecentMessage;
 use super::judge::{Judgement, Signs, is_doubtful, judge};
-use super::mailbox::{Control, Mailbox};
+use super::mailbox::Mailbox;
 use super::message::{Envelope, Message};
+use super::orders::Control;
 use super::outgoing::{Target, deliver_parked};
 use super::panic_hook::PanicNote;
 use super::policy::{Fate, InHand};
@@ -62,6 +63,8 @@ pub(crate) trait Cell: Send + Sync {
     fn card(&self) -> &Card;
     /// A new epoch owns the room.
     fn begin(&self, epoch: u64, fence: Fence);
+    /// There was no thread for this epoch: nobody owns the room.
+    fn miss(&self, epoch: u64);
     fn control(&self, control: Control) -> bool;
     /// Judges what is in hand; a hung incarnation is revoked in the same step. `line` is what is known of its thread.
     fn check(&self, now: Instant, amnesty_from: Instant, line: &mut InLine) -> Option<Verdict>;
@@ -191,8 +194,7 @@ impl<M: Message> Cell for Mailbox<M> {
         self.beat_us.store(self.micros(now), Ordering::Relaxed);
         self.progress_us.store(self.micros(now), Ordering::Relaxed);
         self.drained.store(false, Ordering::Release);
-        // A stop was for the predecessor; a drill is for whoever lives.
-        self.forget_stop();
+        self.orders.forget_stop();
         let mut slot = lock(&self.slot);
         slot.owner = epoch;
         slot.epoch = epoch;
@@ -205,6 +207,10 @@ impl<M: Message> Cell for Mailbox<M> {
         slot.handled_since_birth = 0;
         slot.take_up(Busy::Step("birth"), now);
         self.owner.store(epoch, Ordering::Release);
+    }
+
+    fn miss(&self, epoch: u64) {
+        lock(&self.slot).epoch = epoch;
     }
 
     fn control(&self, control: Control) -> bool {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::card::Card;
 use super::cell::{Cell, Verdict};
 use super::fence::Fence;
-use super::mailbox::{Control, Mailbox};
+use super::mailbox::Mailbox;
+use super::orders::Control;
 use super::starved::InLine;
 use super::testing::Number;
 
@@ -48,7 +49,7 @@ fn a_stop_passes_drills_that_fill_the_lane_and_is_for_one_life() {
     let mailbox = Mailbox::<Number>::new(&Card::new("a", "test"));
     Cell::begin(&*mailbox, 1, Fence::default());
     let drills = std::iter::repeat_with(|| mailbox.control(Control::Panic)).take_while(|taken| *taken).count();
-    assert!(mailbox.control(Control::Stop) && mailbox.has_control());
+    assert!(mailbox.control(Control::Stop) && !mailbox.orders.is_empty());
     assert_eq!(mailbox.next_control(1), Some(Control::Stop));
     assert_eq!(mailbox.next_control(1), Some(Control::Panic));
     assert!(mailbox.control(Control::Stop));
@@ -56,7 +57,16 @@ fn a_stop_passes_drills_that_fill_the_lane_and_is_for_one_life() {
     assert_eq!(mailbox.next_control(1), None, "given up, it takes no orders of its successor");
     let orders: Vec<_> = std::iter::from_fn(|| mailbox.next_control(2)).collect();
     assert_eq!(orders, vec![Control::Panic; drills - 1], "the drills are for whoever lives");
-    assert!(!mailbox.has_control());
+    assert!(mailbox.orders.is_empty());
+}
+
+#[test]
+fn nobody_hangs_who_had_no_thread() {
+    let mailbox = Mailbox::<Number>::new(&Card::new("a", "test"));
+    Cell::miss(&*mailbox, 1);
+    let now = Instant::now();
+    assert!(mailbox.check(now + Duration::from_secs(3_600), now, &mut InLine::default()).is_none());
+    assert_eq!(Cell::status(&*mailbox, "g", now).epoch, 1);
 }
 
 #[test]

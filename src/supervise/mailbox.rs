@@ -14,15 +14,13 @@ use super::bell::Bell;
 use super::card::{Card, Overflow};
 use super::fence;
 use super::message::{Envelope, Message};
+use super::orders::{Control, Orders};
 use super::outgoing::{Outgoing, Target, deliver_outbox, deliver_parked};
 use super::queue::{Pushed, Queue, lock};
 use super::slot::{Busy, Pending, Recovery, Slot};
-use super::sync::channel::{Receiver, Sender, bounded};
 use super::sync::{AtomicBool, Mutex, Recipient};
 use super::waiters::{Waiters, Wake};
 
-/// Drills that wait at most; more are refused.
-const CONTROL_LANE: usize = 64;
 /// With this many outgoing messages parked even timers and self-posted messages wait.
 const PARKED_SOFT: usize = 64;
 
@@ -33,14 +31,6 @@ pub(crate) struct Poke;
 
 /// Drill: the next data message is poison.
 const POISON_NEXT: u64 = u64::MAX;
-
-/// What is read before every message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Control {
-    Stop,
-    Panic,
-    Hang(u64),
-}
 
 /// How an offer to a mailbox ended.
 pub(crate) enum Offered<M> {
@@ -80,9 +70,7 @@ pub(crate) struct Mailbox<M> {
     space: AtomicBool,
     wake: Mutex<Option<Recipient<Poke>>>,
     waiters: Waiters,
-    control: (Sender<Control>, Receiver<Control>),
-    /// Apart from the lane, which drills may have filled: a stop is never refused.
-    stop: AtomicBool,
+    pub(crate) orders: Orders,
     pub(crate) slot: Mutex<Slot<M>>,
     /// Everything below in microseconds since this.
     pub(crate) base: Instant,
@@ -140,8 +128,7 @@ impl<M: Message> Mailbox<M> {
             space: AtomicBool::new(false),
             wake: Mutex::new(None),
             waiters: Waiters::default(),
-            control: bounded(CONTROL_LANE),
-            stop: AtomicBool::new(false),
+            orders: Orders::new(),
             slot: Mutex::new(Slot::new(base)),
             base,
             beat_us: AtomicU64::new(0),
@@ -161,7 +148,7 @@ impl<M: Message> Mailbox<M> {
         self.offer_unfenced(env)
     }
 
-    fn offer_unfenced(&self, env: Arc<Envelope<M>>) -> Offered<M> {
+    pub(crate) fn offer_unfenced(&self, env: Arc<Envelope<M>>) -> Offered<M> {
         if self.closed.load(Ordering::Acquire) {
             self.counters.closed.fetch_add(1, Ordering::Relaxed);
             return Offered::Closed(env);
@@ -229,43 +216,38 @@ impl<M: Message> Mailbox<M> {
     pub(crate) fn rest(&self, open: bool) -> bool {
         self.bell.rest(|| {
             (open && !self.queue.is_empty())
-                || self.has_control()
+                || !self.orders.is_empty()
                 || (!open && self.space.swap(false, Ordering::SeqCst))
         })
     }
 
-    /// A new incarnation takes over; it will look at everything itself first.
+    /// An incarnation begins. False: it was given up before its thread came to it, and nothing is its own.
+    pub(crate) fn take_over(&self, epoch: u64, shell: Recipient<Poke>) -> bool {
+        let mut slot = lock(&self.slot);
+        if slot.owner != epoch {
+            return false;
+        }
+        slot.tid = super::starved::this_thread();
+        self.set_wake(Some(shell));
+        true
+    }
+
+    /// Who is told from now on; it will look at everything itself first.
     pub(crate) fn set_wake(&self, shell: Option<Recipient<Poke>>) {
         self.bell.hush();
         *lock(&self.wake) = shell;
     }
 
     pub(crate) fn control(&self, control: Control) -> bool {
-        let sent = if control == Control::Stop {
-            self.stop.store(true, Ordering::SeqCst);
-            true
-        } else {
-            self.control.0.try_send(control).is_ok()
-        };
+        let given = self.orders.give(control);
         self.poke();
-        sent
-    }
-
-    pub(crate) fn has_control(&self) -> bool {
-        self.stop.load(Ordering::SeqCst) || !self.control.1.is_empty()
+        given
     }
 
     /// Only for who owns the room: one that was given up, and has not noticed it yet, would take its successor's orders.
     pub(crate) fn next_control(&self, epoch: u64) -> Option<Control> {
         let slot = lock(&self.slot);
-        if slot.owner != epoch {
-            return None;
-        }
-        if self.stop.swap(false, Ordering::SeqCst) { Some(Control::Stop) } else { self.control.1.try_recv().ok() }
-    }
-
-    pub(crate) fn forget_stop(&self) {
-        self.stop.store(false, Ordering::SeqCst);
+        if slot.owner == epoch { self.orders.next() } else { None }
     }
 
     /// Acknowledges what was in hand, sends what it left, takes up the next: all under one lock.

@@ -1,7 +1,7 @@
 //! Supervision: mailboxes that outlive their rooms, restarts, budgets, the journal.
 //!
 //! * [`Card`], [`Message`], [`Room`], [`Cx`]: what the author of a room sees.
-//! * `mailbox`, `slot`, `queue`: the cell of a room; one lock makes every step of a message linear.
+//! * `mailbox`, `slot`, `queue`, `orders`: the cell of a room; one lock makes every step of a message linear.
 //! * `shell`: one incarnation, an actix actor on the room's arbiter. `incarnation`: what dies with it.
 //! * `policy`: what is decided, pure. `supervisor`: carries it out. `watchdog`: sees what hangs.
 //! * `journal`, `quarantine`: what can be read afterwards. `answers`: what people ask of it.
@@ -25,6 +25,7 @@ mod mailbox;
 mod message;
 #[cfg(test)]
 mod model;
+mod orders;
 mod outgoing;
 mod panic_hook;
 mod policy;
@@ -37,6 +38,8 @@ mod room;
 mod running;
 mod shared;
 mod shell;
+#[cfg(test)]
+mod shell_tests;
 mod slot;
 mod starved;
 mod status;

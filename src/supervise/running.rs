@@ -9,7 +9,7 @@ use actix_rt::Arbiter;
 use tokio::sync::watch;
 
 use super::journal::{Journal, Record};
-use super::mailbox::Control;
+use super::orders::Control;
 use super::quarantine::Quarantine;
 use super::queue::lock;
 use super::shared::{Child, Shared};

@@ -13,8 +13,9 @@ use super::fence::Fence;
 use super::incarnation::Incarnation;
 use super::journal::Record;
 use super::judge::beat_interval;
-use super::mailbox::{Control, Mailbox, Next, Poke, Turn};
+use super::mailbox::{Mailbox, Next, Poke, Turn};
 use super::message::Message as _;
+use super::orders::Control;
 use super::panic_hook::{PanicNote, catch};
 use super::quarantine::Quarantine;
 use super::queue::lock;
@@ -40,6 +41,16 @@ pub(crate) struct Birthright {
     pub(crate) zombie: Recipient<ZombieEnded>,
 }
 
+impl Drop for Birthright {
+    /// Also where it was never taken up, since the thread was given up before.
+    fn drop(&mut self) {
+        if self.fence.is_raised() {
+            self.fence.zombie_ended();
+            self.zombie.do_send(ZombieEnded { room: self.room, epoch: self.epoch });
+        }
+    }
+}
+
 pub(crate) struct Shell<R: Room> {
     right: Birthright,
     cell: Arc<Mailbox<R::Msg>>,
@@ -60,11 +71,7 @@ impl<R: Room> Shell<R> {
 
     fn birth(&mut self) -> Result<Box<R>, (DeathCause, PanicNote)> {
         self.cell.judge_suspect(&self.right.quarantine, true);
-        let (mut checkpoint, is_bad) = {
-            let mut slot = lock(&self.cell.slot);
-            slot.tid = super::starved::this_thread();
-            slot.hand_over()
-        };
+        let (mut checkpoint, is_bad) = lock(&self.cell.slot).hand_over();
         if is_bad {
             tracing::error!(room = self.cell.card.name, "no birth outlived the checkpoint, it is given up");
             Incarnation::<R::Msg>::discard(checkpoint.take());
@@ -187,7 +194,7 @@ impl<R: Room> Shell<R> {
             if self.cx.life.finish.get() && (!done || !matches!(self.turn(true, true), Next::Revoked)) {
                 return self.die(DeathCause::Finished, PanicNote::default(), ctx);
             }
-            if self.cell.has_control() {
+            if !self.cell.orders.is_empty() {
                 if std::mem::take(&mut done) && matches!(self.turn(true, true), Next::Revoked) {
                     return self.leave(ctx);
                 }
@@ -332,6 +339,7 @@ impl<R: Room> Shell<R> {
         lock(&self.cell.slot).inner_dropped += inner_dropped;
         Incarnation::<R::Msg>::discard(self.room.take());
         Incarnation::<R::Msg>::discard(std::mem::take(&mut self.cx.outbox));
+        Incarnation::<R::Msg>::discard(self.cx.checkpoint.take());
         ctx.stop();
     }
 }
@@ -340,7 +348,9 @@ impl<R: Room> Actor for Shell<R> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.cell.set_wake(Some(ctx.address().recipient()));
+        if !self.cell.take_over(self.right.epoch, ctx.address().recipient()) {
+            return self.leave(ctx);
+        }
         let beat = Arc::downgrade(&self.cell);
         let period = beat_interval(self.cell.card.deadline);
         let beating = async move {
@@ -381,10 +391,6 @@ impl<R: Room> Drop for Shell<R> {
         self.cx.life.end();
         // It may have answered the bell just before it was revoked: the wake-up is its successor's.
         self.cell.pass_on();
-        if self.right.fence.is_raised() {
-            self.right.fence.zombie_ended();
-            self.right.zombie.do_send(ZombieEnded { room: self.right.room, epoch: self.right.epoch });
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::cell::Obituary;
 use super::crash::crash_report;
 use super::fence::Fence;
 use super::journal::Record;
-use super::mailbox::Control;
+use super::orders::Control;
 use super::policy::{Class, Death, Decision, Event, Fate, Policy};
 use super::room::DeathCause;
 use super::shared::Shared;
@@ -174,7 +174,7 @@ impl Supervisor {
                     self.homes[home] = Some((arbiter, Fence::new(Arc::clone(&self.shared.zombies))));
                 }
                 Err(error) => {
-                    self.cell(room).begin(epoch, Fence::default());
+                    self.cell(room).miss(epoch);
                     let obituary = Box::new(unborn(epoch, format!("no thread: {error}")));
                     return ctx.notify(Died { room, obituary });
                 }

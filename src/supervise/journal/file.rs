@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::fault_points;
@@ -40,6 +41,10 @@ impl LineFile {
     }
 
     fn open(&mut self) -> io::Result<&mut File> {
+        // Somebody deleted it: what is written to it now nobody will ever read.
+        if self.file.as_ref().is_some_and(|file| file.metadata().is_ok_and(|known| known.nlink() == 0)) {
+            self.file = None;
+        }
         if self.file.is_none() {
             let mut file = OpenOptions::new().create(true).append(true).read(true).open(&self.path)?;
             self.bytes = file.metadata()?.len();
@@ -61,7 +66,10 @@ impl LineFile {
                 std::fs::rename(from, numbered(&self.path, n + 1))?;
             }
         }
-        std::fs::rename(&self.path, numbered(&self.path, 1))?;
+        let renamed = std::fs::rename(&self.path, numbered(&self.path, 1));
+        if renamed.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            return renamed;
+        }
         self.bytes = 0;
         Ok(())
     }

@@ -104,3 +104,21 @@ fn files_rotate_by_size_and_are_read_in_order() {
     let text = read_journal(dir.path(), 0).expect("readable");
     assert_eq!(text.entries.iter().map(|entry| entry.jseq).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());
 }
+
+/// Somebody makes room by hand: the journal goes on in a new file, also where the old one was full.
+#[test]
+fn a_file_that_was_deleted_is_begun_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join(JOURNAL_FILE);
+    let mut file = LineFile::new(path.clone(), 100, 2);
+    let (line, long) = (format!("{}\n", "a".repeat(30)), format!("{}\n", "b".repeat(90)));
+    file.append(line.as_bytes(), false).expect("written");
+    std::fs::remove_file(&path).expect("deleted");
+    file.append(line.as_bytes(), false).expect("written");
+    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), line);
+    std::fs::remove_file(&path).expect("deleted");
+    file.append(long.as_bytes(), false).expect("nothing to rename");
+    assert_eq!(std::fs::read_to_string(&path).expect("it is there"), long);
+    file.append(line.as_bytes(), true).expect("written");
+    assert_eq!(std::fs::read_to_string(numbered(&path, 1)).expect("it is there"), long);
+}

@@ -19,6 +19,8 @@ mod bell;
 mod cell;
 #[path = "../mailbox.rs"]
 mod mailbox;
+#[path = "../orders.rs"]
+mod orders;
 #[path = "../outgoing.rs"]
 mod outgoing;
 #[path = "../queue.rs"]
