@@ -5,6 +5,8 @@ mod support;
 
 #[path = "process_rows/common.rs"]
 mod common;
+#[path = "process_rows/manager.rs"]
+mod manager;
 #[path = "process_rows/p01_kill.rs"]
 mod p01_kill;
 #[path = "process_rows/p02_panic.rs"]

@@ -46,6 +46,9 @@ async fn serve(mut config: Config, file: &Path, state: &Path, log: &LogHandle) -
             _ = hangup.recv() => super::reload::reload(&mut config, file, &daemon, log),
         }
     };
+    // Without a service manager there is nobody to tell.
+    let status = if gave_up.is_some() { "given up, stopping" } else { "stopping" };
+    let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
     if let Some(exit) = gave_up {
         warn!(exit = exit as u8, "given up: journal.jsonl in the state folder says why");
         // In order all the same: state keys are marked, and the journal's last lines reach the disk.
@@ -60,8 +63,6 @@ async fn serve(mut config: Config, file: &Path, state: &Path, log: &LogHandle) -
         }
         return Ok(exit);
     }
-    // Without a service manager there is nobody to tell.
-    let _ = sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     info!("stopping: sources first, the writer last; a second signal ends at once");
     let deadline = Duration::from_millis(config.supervision.stop_deadline_ms);
     tokio::select! {

@@ -2,6 +2,7 @@
 //! burst of poison messages is none: each of them is put aside, and that is progress.
 
 use crate::common::{Faults, disturbed, drillable, goes_on, have_fault_points, ms, order_room, rooms};
+use crate::manager::Manager;
 use crate::support::figures::Figures;
 use crate::support::{Options, PATIENCE, World, wait_for};
 use std::time::{Duration, Instant};
@@ -68,13 +69,15 @@ fn a_factory_that_always_fails_ends_with_70() {
     if !have_fault_points() {
         return;
     }
-    let faults = Faults::new();
-    let mut world =
-        World::ready(&Options { env: vec![faults.env()], ..drillable(&[("supervision", "max_deaths_in_a_row = 2")]) });
+    let (faults, manager, mut heard) = (Faults::new(), Manager::start(), Vec::new());
+    let env = vec![("NOTIFY_SOCKET", manager.path.clone().into()), faults.env()];
+    let mut world = World::ready(&Options { env, ..drillable(&[("supervision", "max_deaths_in_a_row = 2")]) });
     let begun = Instant::now();
     faults.arm("analyst.birth=panic");
     order_room(&world.daemon, "restart", "analyst");
-    let code = until_it_ends(&mut world, |_| {});
+    let code = until_it_ends(&mut world, |_| heard.extend(manager.listen(Duration::from_millis(50))));
+    heard.extend(manager.listen(Duration::from_millis(100)));
+    assert!(heard.iter().any(|text| text.contains("STOPPING=1")), "it ends in order: {heard:?}");
     let ended = begun.elapsed();
     assert_eq!(code, Some(70), "{:?}", faults.fired());
     faults.disarm();

@@ -2,9 +2,9 @@
 //! the process with 72. The service manager is not fed while a critical room hangs.
 
 use crate::common::{Faults, PATIENT, Trading, disturbed, goes_on, have_fault_points, ms, pace, poke, rooms, with};
+use crate::manager::Manager;
 use crate::support::figures::Figures;
 use crate::support::{BIN, Daemon, Exchange, Options, PATIENCE, World, wait_for};
-use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use trapline::venue::{ScriptChoice, VenueConfig};
@@ -171,47 +171,6 @@ fn a_stopped_process_is_no_hang() {
         ..Figures::default()
     }
     .publish();
-}
-
-/// A service manager's socket: what arrived, and when.
-struct Manager {
-    socket: UnixDatagram,
-    path: std::path::PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Manager {
-    fn start() -> Self {
-        let dir = tempfile::Builder::new().prefix("tl-sd-").tempdir().expect("folder");
-        let path = dir.path().join("notify");
-        let socket = UnixDatagram::bind(&path).expect("bind");
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");
-        Self { socket, path, _dir: dir }
-    }
-
-    /// Everything that arrives within `span`.
-    fn listen(&self, span: Duration) -> Vec<String> {
-        let until = Instant::now() + span;
-        let mut heard = Vec::new();
-        let mut buffer = [0; 4_096];
-        while Instant::now() < until {
-            if let Ok(n) = self.socket.recv(&mut buffer) {
-                heard.push(String::from_utf8_lossy(&buffer[..n]).into_owned());
-            }
-        }
-        heard
-    }
-
-    fn fed(&self, span: Duration) -> usize {
-        self.listen(span).iter().filter(|text| text.contains("WATCHDOG=1")).count()
-    }
-
-    fn wait_for(&self, what: &str) {
-        wait_for(what, || {
-            let text = self.listen(Duration::from_millis(200)).join("|");
-            if text.contains(what) { Ok(()) } else { Err(text) }
-        });
-    }
 }
 
 /// The service manager hears READY once, STATUS, WATCHDOG while rooms progress, nothing while a critical room hangs
