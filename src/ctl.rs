@@ -30,7 +30,7 @@ pub const SOCKET_FILE: &str = "ctl.sock";
 const CALLERS: usize = 16;
 /// The longest request.
 const REQUEST_BYTES: u64 = 64 * 1024;
-/// Time for a caller to say something.
+/// Time for a caller to say something, and to take an answer.
 const IDLE: Duration = Duration::from_secs(10);
 /// The longest reason kept.
 const WHY_CHARS: usize = 200;
@@ -257,7 +257,9 @@ async fn converse(stream: UnixStream, controlled: &Controlled) -> std::io::Resul
         };
         let mut text = serde_json::to_vec(&reply).unwrap_or_default();
         text.push(b'\n');
-        write.write_all(&text).await?;
+        // Who does not listen may not hold a place either.
+        let Ok(written) = tokio::time::timeout(IDLE, write.write_all(&text)).await else { return Ok(()) };
+        written?;
         if !whole {
             return Ok(());
         }

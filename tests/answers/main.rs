@@ -176,6 +176,7 @@ fn the_socket_is_private_and_bears_any_words() {
     assert_eq!(mode & 0o777, 0o600, "{mode:o}");
     let ask = |line: &[u8]| {
         let mut stream = UnixStream::connect(&path).expect("connect");
+        stream.set_read_timeout(Some(support::PATIENCE)).expect("a timeout");
         let _ = stream.write_all(line);
         let mut answer = String::new();
         let _ = BufReader::new(stream).read_line(&mut answer);
@@ -195,7 +196,13 @@ fn the_socket_is_private_and_bears_any_words() {
         let answer = ask(&line);
         assert!(answer.contains("\"error\"") || answer.is_empty(), "case: {name}: {answer}");
     }
-    // Silent callers hold their places for a while only; others are still answered.
+    // Silent callers, and deaf ones whose answers nobody takes, hold all places for a while only.
+    let deaf = || {
+        let mut stream = UnixStream::connect(&path).expect("connect");
+        stream.write_all(&b"{\"do\":\"status\"}\n".repeat(500)).expect("more than a socket holds answers to");
+        stream
+    };
+    let _deaf: Vec<_> = (0..16).map(|_| deaf()).collect();
     let _silent: Vec<_> = (0..8).map(|_| UnixStream::connect(&path).expect("connect")).collect();
     assert!(ask(b"{\"do\":\"status\"}\n").contains("redis_writer"));
     assert_eq!(support::http_get(world.daemon.status_port, "/livez").0, 200);
