@@ -15,7 +15,7 @@ use crate::telemetry::metrics::Metrics;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
@@ -23,9 +23,11 @@ use serde_json::json;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
@@ -63,6 +65,8 @@ pub fn card() -> Card {
 const CONNECTIONS: usize = 64;
 /// Time for a request's head.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// Then a connection ends after its answer: who takes no answers may not hold a place for ever.
+const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What the pages are made of.
@@ -157,16 +161,26 @@ async fn serve(listener: TcpListener, sources: Rc<Sources>, progress: &Progress)
                 let response = answer(&request, &sources);
                 async move { Ok::<_, Infallible>(response) }
             });
-            // A client that hangs up is no news.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_LIMIT)
-                .max_buf_size(16 * 1024)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            attend(stream, service, CONNECTION_LIFE, HEAD_LIMIT).await;
             drop(slot);
         });
     }
+}
+
+/// Answers one client until it hangs up, which is no news, or its life is over: then within `grace` to the end of an answer.
+async fn attend<I, S>(stream: I, service: S, life: Duration, grace: Duration)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+{
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(16 * 1024);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    if tokio::time::timeout(life, connection.as_mut()).await.is_ok() {
+        return;
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(grace, connection).await;
 }
 
 /// For people; it holds no data, and reads /statusz every second.
@@ -315,5 +329,39 @@ pub fn statusz(sources: &Sources) -> serde_json::Value {
 impl std::fmt::Debug for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Status").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const ASKED: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    /// A client behind a pipe that holds fewer bytes than an answer has.
+    async fn client(life: Duration, grace: Duration) -> (tokio::io::DuplexStream, actix_rt::task::JoinHandle<()>) {
+        let (mut near, far) = tokio::io::duplex(1_000);
+        let service = service_fn(|_| async { Ok(page(StatusCode::OK, "text/plain", "x".repeat(10_000))) });
+        let attended = actix_rt::spawn(attend(far, service, life, grace));
+        near.write_all(ASKED).await.expect("taken");
+        (near, attended)
+    }
+
+    #[actix_rt::test]
+    async fn a_client_that_takes_no_answer_is_left_and_one_that_does_is_not_cut() {
+        let long = Duration::from_secs(60);
+        let (deaf, attended) = client(Duration::from_millis(50), Duration::from_millis(50)).await;
+        tokio::time::timeout(long, attended).await.expect("left").expect("no panic");
+        drop(deaf);
+        let life = Duration::from_secs(4);
+        let (mut slow, attended) = client(life, long).await;
+        let mut first = [0; 100];
+        slow.read_exact(&mut first).await.expect("the answer begins");
+        tokio::time::sleep(life).await;
+        let mut rest = Vec::new();
+        slow.read_to_end(&mut rest).await.expect("all of the answer, and the end of the connection");
+        assert!(rest.len() >= 10_000 - 100, "{} bytes", rest.len());
+        attended.await.expect("no panic");
     }
 }
