@@ -8,5 +8,6 @@ mod mailboxes;
 mod mutants;
 mod quarantine;
 mod rooms;
+mod storm;
 mod tasks;
 mod threads;
