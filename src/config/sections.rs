@@ -345,7 +345,7 @@ fn at_most_32(list: &[Strategy]) -> Result<(), super::Wrong> {
 section! {
     /// How often rooms may die, and when the process gives up so that the service manager starts it anew (exit 70).
     Supervision {
-        /// Deaths of one room in a row without one handled message between them.
+        /// Deaths of one room in a row with neither a handled message nor `stable_after_ms` between them.
         max_deaths_in_a_row: u32 = 5; range(1..=1_000),
         /// Deaths of all rooms of a group within `death_window_ms`.
         max_deaths: u32 = 10; range(1..=100_000),
@@ -358,7 +358,7 @@ section! {
         restart_backoff_ms: u64 = whole_ms(Backoff::default().base); range(1..=60_000),
         /// No death waits longer, ms.
         restart_backoff_max_ms: u64 = whole_ms(Backoff::default().cap); range(1..=3_600_000),
-        /// After a life of so long, in which something was handled, the next death is a first one again, ms.
+        /// After a life of so long the next death is a first one again, ms.
         stable_after_ms: u64 = whole_ms(Backoff::default().stable_after); range(100..=86_400_000),
         /// Hung rooms that are left behind before the process gives up.
         max_zombies: u32 = 4; range(1..=64),

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Backoff {
     pub base: Duration,
     pub cap: Duration,
-    /// A life at least this long, in which something was done, makes the next failure a first one again.
+    /// A life at least this long makes the next failure a first one again.
     pub stable_after: Duration,
 }
 
@@ -32,9 +32,9 @@ impl Backoff {
         Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX))
     }
 
-    /// How many tries count after a life of `lived`: none when it was stable and did something.
-    pub fn tries_after(&self, tries: u32, lived: Duration, did_something: bool) -> u32 {
-        if did_something && lived >= self.stable_after { 0 } else { tries }
+    /// Whether a life of `lived` was a stable one.
+    pub fn is_stable(&self, lived: Duration) -> bool {
+        lived >= self.stable_after
     }
 }
 
@@ -67,15 +67,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_long_and_useful_life_resets() {
-        let cases = [
-            ("long and useful", 60_000, true, 0),
-            ("just short", 59_999, true, 7),
-            ("long and idle", 60_000, false, 7),
-            ("short and idle", 0, false, 7),
-        ];
-        for (name, lived_ms, did_something, expected) in cases {
-            assert_eq!(RULE.tries_after(7, Duration::from_millis(lived_ms), did_something), expected, "case: {name}");
+    fn only_a_long_life_is_stable() {
+        for (name, lived_ms, expected) in [("long", 60_000, true), ("just short", 59_999, false), ("none", 0, false)] {
+            assert_eq!(RULE.is_stable(Duration::from_millis(lived_ms)), expected, "case: {name}");
         }
     }
 

@@ -19,10 +19,12 @@ impl Policy {
         let room = &mut self.rooms[death.room];
         let group = &mut self.groups[room.group];
         let budgets = group.budgets;
-        if death.progressed || by_message {
+        // Rooms that work in tasks handle no messages, or few: what they do shows in how long they live.
+        let progressed = death.progressed || self.backoff.is_stable(death.lived);
+        if progressed || by_message {
             room.streak = 0;
         }
-        if death.progressed {
+        if progressed {
             room.retries = 0;
         }
         let unit = budgets.poison_per_death.max(1);

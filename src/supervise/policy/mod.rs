@@ -155,7 +155,7 @@ impl Policy {
     }
 
     fn died(&mut self, death: Death, now_ms: u64) {
-        let Death { room, epoch, class, in_hand, progressed, lived } = death;
+        let Death { room, epoch, class, in_hand, lived, .. } = death;
         if self.rooms[room].epoch != epoch || !self.is_alive(room) {
             return;
         }
@@ -191,7 +191,7 @@ impl Policy {
         if was_stopping && class == Class::Stopped && self.is_in_wave(room) {
             return self.pump(group);
         }
-        let tries = self.backoff.tries_after(self.rooms[room].tries, lived, progressed);
+        let tries = if self.backoff.is_stable(lived) { 0 } else { self.rooms[room].tries };
         self.rooms[room].tries = tries;
         let delay = if by_message || class == Class::Stopped {
             Duration::ZERO

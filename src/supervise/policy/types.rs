@@ -16,7 +16,7 @@ pub enum Strategy {
 /// How much a group may die before its parent is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
-    /// Deaths of one room without a handled or quarantined message between.
+    /// Deaths of one room without a handled or quarantined message or a stable life between.
     pub consecutive: u32,
     /// Deaths of all rooms of the group within [`Budgets::within`].
     pub deaths: u32,
