@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 /// A unix socket's path has to be shorter.
 const SOCKET_PATH_MAX: usize = 107;
 const READY_LIMIT: Duration = Duration::from_secs(10);
+/// Ports that are tried.
+const TRIES: u32 = 3;
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Settings of the child.
@@ -93,11 +95,25 @@ pub fn find_binary(named: Option<&Path>) -> Option<PathBuf> {
 impl ManagedRedis {
     /// Starts the child and waits until it answers. Blocks. See the module's text for which thread to use.
     pub fn start(settings: &ManagedRedisSettings) -> Result<Self, ManagedRedisError> {
+        Self::start_at(settings, free_port)
+    }
+
+    fn start_at(settings: &ManagedRedisSettings, mut port: impl FnMut() -> u16) -> Result<Self, ManagedRedisError> {
+        for _ in 1..TRIES {
+            match Self::launch(settings, port()) {
+                // Somebody may have taken the port in between; whatever else it was comes again.
+                Err(ManagedRedisError::Ended { .. }) => {}
+                done => return done,
+            }
+        }
+        Self::launch(settings, port())
+    }
+
+    fn launch(settings: &ManagedRedisSettings, port: u16) -> Result<Self, ManagedRedisError> {
         let binary = find_binary(settings.binary.as_deref()).ok_or(ManagedRedisError::NotFound)?;
         let folder = prepare(&settings.folder)?;
         let (socket, short) = socket_path(&folder)?;
         let log = folder.join("redis.log");
-        let port = free_port();
         let mut args: Vec<OsString> = [
             "--bind",
             "127.0.0.1 -::1",
@@ -315,6 +331,23 @@ mod tests {
         let socket = redis.socket().to_owned();
         drop(redis);
         assert!(!ping(&socket) && !socket.exists());
+    }
+
+    #[test]
+    fn a_port_that_somebody_took_in_between_is_not_insisted_on() {
+        if find_binary(None).is_none() {
+            assert!(std::env::var_os("TRAPLINE_REQUIRE_REDIS").is_none(), "redis-server is missing");
+            eprintln!("SKIPPED: no redis-server");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let settings = ManagedRedisSettings { folder: folder.path().to_owned(), ..ManagedRedisSettings::default() };
+        let other = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let taken = other.local_addr().unwrap().port();
+        let mut ports = [taken].into_iter();
+        let mut redis = ManagedRedis::start_at(&settings, || ports.next().unwrap_or_else(free_port)).unwrap();
+        assert!(redis.is_alive() && redis.port() != taken);
+        assert!(matches!(ManagedRedis::start_at(&settings, || taken), Err(ManagedRedisError::Ended { .. })));
     }
 
     #[test]
