@@ -167,7 +167,8 @@ async fn serve(listener: TcpListener, sources: Rc<Sources>, progress: &Progress)
     }
 }
 
-/// Answers one client until it hangs up, which is no news, or its life is over: then within `grace` to the end of an answer.
+/// Answers one client until it hangs up, which is no news, or its life is over: then within `grace` to the end of an
+/// answer.
 async fn attend<I, S>(stream: I, service: S, life: Duration, grace: Duration)
 where
     I: AsyncRead + AsyncWrite + Unpin,

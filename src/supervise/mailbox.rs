@@ -148,7 +148,7 @@ impl<M: Message> Mailbox<M> {
         self.offer_unfenced(env)
     }
 
-    pub(crate) fn offer_unfenced(&self, env: Arc<Envelope<M>>) -> Offered<M> {
+    fn offer_unfenced(&self, env: Arc<Envelope<M>>) -> Offered<M> {
         if self.closed.load(Ordering::Acquire) {
             self.counters.closed.fetch_add(1, Ordering::Relaxed);
             return Offered::Closed(env);

@@ -12,6 +12,7 @@ use super::cx::Cx;
 use super::fence::Fence;
 use super::journal::Journal;
 use super::mailbox::Mailbox;
+use super::outgoing::Target as _;
 use super::quarantine::{Quarantine, Vocabulary};
 use super::queue::lock;
 use super::room::{Factory, Fault, Room};
@@ -114,7 +115,7 @@ async fn a_birth_that_comes_too_late_takes_nothing_over() {
     nursery.launch(right(2, &late))();
     hears(("zombie ended", 2)).await;
     assert_eq!((births.load(Ordering::SeqCst), zombies.load(Ordering::SeqCst)), (1, 0), "it was not born");
-    let _ = cell.offer_unfenced(cell.envelope(Number(1)));
+    assert!(cell.deliver(cell.envelope(Number(1))).is_ok());
     until(|| lock(&cell.slot).handled == 1).await;
 
     let never = given_up();

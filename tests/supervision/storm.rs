@@ -1,5 +1,6 @@
 //! Everything at once, by a seed: rooms on one thread that panic and hang, operators in the middle of it, under each
-//! strategy. Afterwards everybody hears, each message has passed through all of them once and in order, and no thread is left.
+//! strategy. Afterwards everybody hears, each message has passed through all of them once and in order, and no thread is
+//! left.
 
 use std::time::Duration;
 
